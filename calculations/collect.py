@@ -1,0 +1,112 @@
+"""Collect: accepted and rejected endpoints alike become labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+from numpy.typing import NDArray
+
+from aiida_slhmc.data import FramesData
+from aiida_slhmc.data.frames import REQUIRED, SPAN
+
+from .streams import PRODUCTION
+
+#: Links of one kind to one process stay below this: AiiDA's cost of inputs is quadratic.
+MAX_LINKS = 16
+#: Prefixes of the keyword arguments of :func:`collect`.
+LABEL, DECISION, START = "label_", "decision_", "start"
+
+
+def _row(label: FramesData, **bookkeeping: Any) -> dict[str, NDArray[Any]]:
+    row = {name: label.get_array(name) for name in REQUIRED}
+    types = {"chain": np.int64, "cycle": np.int64, "accepted": bool, "probability": float, "delta": float, "length": np.int64}
+    return row | {name: np.array([bookkeeping[name]], dtype=dtype) for name, dtype in types.items()}
+
+
+def _concatenate(blocks: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+@calcfunction
+def collect(first: orm.Dict, **nodes: orm.Data) -> FramesData:
+    """Collect the labels and decisions of consecutive cycles of one chain.
+
+    :param first: stream of the first cycle: tells the chain and the phase.
+    :param nodes: ``decision_<cycle>`` for every cycle, ``label_<cycle>`` for every cycle that has one (a divergent
+        trajectory has none), and ``start``: the label of the state before the first cycle, where it is to be a frame.
+    """
+    position = first.get_dict()
+    decisions = {int(key.removeprefix(DECISION)): node for key, node in nodes.items() if key.startswith(DECISION)}
+    rows, uuids = [], []
+    if START in nodes:
+        start = nodes[START]
+        rows.append(
+            _row(
+                start,
+                chain=position["chain"],
+                cycle=position["cycle"] - 1,
+                accepted=True,
+                probability=1.0,
+                delta=0.0,
+                length=0,
+            )
+        )
+        uuids.append(start.uuid)
+    for cycle in sorted(decisions):
+        label = nodes.get(f"{LABEL}{cycle:05d}")
+        if label is None:
+            continue
+        decision = decisions[cycle].get_dict()
+        delta = np.inf if decision["delta"] is None else decision["delta"]
+        rows.append(
+            _row(
+                label,
+                chain=decision["chain"],
+                cycle=cycle,
+                accepted=decision["accepted"],
+                probability=decision["probability"],
+                delta=delta,
+                length=decision["length"],
+            )
+        )
+        uuids.append(label.uuid)
+    span = np.array(
+        [[position["chain"], min(decisions), max(decisions), int(position["phase"] == PRODUCTION)]], dtype=np.int64
+    )
+    levels = {label.level_hash for key, label in nodes.items() if not key.startswith(DECISION)}
+    if len(levels) > 1:
+        raise ValueError(f"labels of {len(levels)} different levels of theory cannot be one dataset")
+    arrays = _concatenate(rows) if rows else _empty(nodes)
+    return FramesData({**arrays, SPAN: span}, level_hash=levels.pop() if levels else None, label_uuids=uuids)
+
+
+def _empty(nodes: dict[str, orm.Data]) -> dict[str, NDArray[Any]]:
+    """Return arrays of no frames: every proposal of the piece diverged."""
+    zero = {"numbers": (0, 1), "positions": (0, 1, 3), "cells": (0, 3, 3), "pbc": (0, 3), "energies": (0,)}
+    zero |= {"forces": (0, 1, 3), "stresses": (0, 3, 3)}
+    arrays = {name: np.zeros(shape) for name, shape in zero.items()}
+    arrays |= {name: np.zeros(0, dtype=np.int64) for name in ("chain", "cycle", "length")}
+    return arrays | {"accepted": np.zeros(0, dtype=bool), "probability": np.zeros(0), "delta": np.zeros(0)}
+
+
+@calcfunction
+def merge(**pieces: FramesData) -> FramesData:
+    """Merge pieces (of one chain, or of several chains) into one chunk, in the order of their keys.
+
+    :param pieces: blocks of frames.
+    """
+    nodes = [pieces[key] for key in sorted(pieces)]
+    filled = [node for node in nodes if node.n_frames] or nodes[:1]
+    levels = {node.level_hash for node in filled}
+    if len(levels) > 1:
+        raise ValueError(f"labels of {len(levels)} different levels of theory cannot be one dataset")
+    names = [name for name in filled[0].get_arraynames() if name != SPAN]
+    arrays = _concatenate([{name: node.get_array(name) for name in names} for node in filled])
+    arrays[SPAN] = np.concatenate([node.get_array(SPAN) for node in nodes])
+    return FramesData(
+        arrays, level_hash=levels.pop(), label_uuids=[uuid for node in filled for uuid in node.label_uuids]
+    )

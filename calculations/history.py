@@ -1,0 +1,81 @@
+"""History: one row a block, what a user looks at first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_slhmc.data import FramesData
+from aiida_slhmc.data.frames import SPAN
+from aiida_slhmc.numerics import diagnostics
+
+from . import base
+from .adapt import mean_probability, n_cycles, proposals
+
+
+def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -> dict[str, Any]:
+    """Return what a block's frames tell: cycles, labels, acceptance with its interval, Creutz identity.
+
+    :param chunk: frames of the block.
+    :param proposal: settings of the proposals.
+    :param temperature: in K.
+    """
+    mask = proposals(chunk)
+    cycles = n_cycles(chunk)
+    accepted = int(chunk.get_array("accepted")[mask].sum())
+    low, high = diagnostics.acceptance_interval(accepted, cycles)
+    delta = np.full(cycles, np.inf)
+    delta[: mask.sum()] = chunk.get_array("delta")[mask]
+    creutz, creutz_error, _ = diagnostics.creutz(delta, temperature) if cycles > 1 else (np.nan, np.nan, np.nan)
+    acceptance = mean_probability(chunk)
+    implied = diagnostics.implied_model_error(acceptance, temperature) if 0 < acceptance < 1 else np.nan
+    return {
+        "cycles": cycles,
+        "labels": chunk.n_frames,
+        "divergent": cycles - int(mask.sum()),
+        "accepted": accepted,
+        "acceptance": accepted / cycles,
+        "acceptance_interval": [float(low), float(high)],
+        "mean_probability": acceptance,
+        "creutz": float(creutz),
+        "creutz_error": float(creutz_error),
+        "implied_model_error": float(implied),
+        "length": proposal["length"],
+        "production": bool(chunk.get_array(SPAN)[0, 3]),
+    }
+
+
+@calcfunction
+def record_block(
+    chunk: FramesData,
+    proposal: orm.Dict,
+    ensemble: orm.Dict,
+    previous: orm.Dict | None = None,
+    errors: orm.Dict | None = None,
+    foundation_errors: orm.Dict | None = None,
+    training: orm.Dict | None = None,
+) -> orm.Dict:
+    """Append one block to the history.
+
+    :param chunk: frames of the block.
+    :param proposal: settings of its proposals.
+    :param ensemble: temperature in K.
+    :param previous: the history so far.
+    :param errors: prequential errors of the model that proposed.
+    :param foundation_errors: those of the foundation model on the same block.
+    :param training: what the fine-tuning after the block reported.
+    """
+    blocks = previous.get_dict()["blocks"] if previous is not None else []
+    row = summarise(chunk, proposal.get_dict(), ensemble.get_dict()["temperature"])
+    if errors is not None:
+        row["errors"] = errors.get_dict()
+    if foundation_errors is not None:
+        row["foundation_errors"] = foundation_errors.get_dict()
+    if training is not None:
+        report = training.get_dict()
+        keys = ("epochs", "best_epoch", "improved", "stopped_early", "wall_time")
+        row["training"] = {key: report.get(key) for key in keys}
+    return orm.Dict({"blocks": [*blocks, base.storable(row)]})

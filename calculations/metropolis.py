@@ -1,0 +1,87 @@
+"""Metropolis: the target functional accepts or rejects the endpoint."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_slhmc.data import FramesData
+from aiida_slhmc.numerics.metropolis import decide
+from aiida_slhmc.numerics.randomness import Purpose, generator
+
+from . import base
+
+
+@calcfunction
+def metropolis(
+    state: orm.StructureData,
+    label: FramesData,
+    endpoint: orm.StructureData,
+    proposal_info: orm.Dict,
+    stream: orm.Dict,
+    ensemble: orm.Dict,
+    failure: orm.Dict,
+    endpoint_label: FramesData | None = None,
+) -> Any:
+    """Decide on an endpoint with the target's energies.
+
+    The state is ``exp(-E_target/kT)`` distributed whatever the proposal model, since only the difference of the
+    target's total energy and of the kinetic energy enters: Duane et al., Phys. Lett. B 195, 216 (1987).
+
+    :param state: current state (Å).
+    :param label: its label (eV).
+    :param endpoint: end of the trajectory (Å).
+    :param proposal_info: ``kinetic_start`` and ``kinetic_end`` (eV), divergence flag.
+    :param stream: seed, chain, cycle.
+    :param ensemble: temperature in K.
+    :param failure: the policy: ``reject`` counts an endpoint whose label failed as rejected, which leaves such states
+        out of the ensemble.
+    :param endpoint_label: label of the endpoint; absent for a divergent trajectory, which is rejected.
+    """
+    info = proposal_info.get_dict()
+    position = stream.get_dict()
+    divergent = bool(info["divergent"])
+    label_failed = endpoint_label is None and not divergent
+    if label_failed and failure.get_dict()["policy"] != "reject":
+        return base.exit_code("bad_input", "the endpoint of a trajectory that did not diverge has no label")
+    if endpoint_label is not None and endpoint_label.level_hash != label.level_hash:
+        return base.exit_code("bad_input", "the labels of state and endpoint are of different levels of theory")
+    rng = generator(position["seed"], position["chain"], position["cycle"], Purpose.ACCEPTANCE)
+    log_uniform = math.log1p(-rng.random())
+    energy_end = math.inf if endpoint_label is None or divergent else endpoint_label.energy
+    temperature = ensemble.get_dict()["temperature"]
+    decision = decide(
+        potential_start=label.energy,
+        potential_end=energy_end,
+        kinetic_start=info["kinetic_start"],
+        kinetic_end=info["kinetic_end"] if info["kinetic_end"] is not None else math.inf,
+        temperature=temperature,
+        log_uniform=log_uniform,
+    )
+    record = {
+        **position,
+        "accepted": bool(decision.accepted),
+        "delta": decision.delta,
+        "probability": decision.probability,
+        "log_uniform": log_uniform,
+        "temperature": temperature,
+        "target_start": label.energy,
+        "target_end": energy_end,
+        "kinetic_start": info["kinetic_start"],
+        "kinetic_end": info["kinetic_end"],
+        "model_start": info["potential_start"],
+        "model_end": info["potential_end"],
+        "length": info["n_steps"],
+        "divergent": divergent,
+        "label_failed": label_failed,
+        "reason": info.get("reason", ""),
+        "level_hash": label.level_hash,
+    }
+    return {
+        "decision": orm.Dict(base.storable(record)),
+        "state": (endpoint if decision.accepted else state).clone(),
+        "stream": orm.Dict({**position, "cycle": position["cycle"] + 1}),
+    }
