@@ -12,10 +12,9 @@ from aiida_slhmc.calculations.metropolis import metropolis
 from aiida_slhmc.calculations.propose import ProposeCalculation, propose_local
 from aiida_slhmc.calculations.streams import PRODUCTION
 from aiida_slhmc.data import FramesData, MaceModelData
-from aiida_slhmc.engine.exactly_once import ExactlyOnce
 
 from .label import LabelWorkChain
-from .steps import dispatch, failed, links, settings_port, target_ports
+from .steps import Steps, dispatch, failed, links, settings_port, target_ports
 
 
 def cycle_label(cycle: int, step: str) -> str:
@@ -27,7 +26,7 @@ def cycle_label(cycle: int, step: str) -> str:
     return f"cycle_{cycle:05d}_{step}"
 
 
-class ChainWorkChain(ExactlyOnce, WorkChain):
+class ChainWorkChain(Steps, WorkChain):
     """Run the cycles of one chain within one block.
 
     The context holds the current state, its label, the stream and counters, never a history: the history is the graph.

@@ -9,12 +9,11 @@ from aiida.engine import ExitCode, WorkChain, while_
 
 from aiida_slhmc.calculations.label import LabelCalculation, label_local
 from aiida_slhmc.data import FramesData
-from aiida_slhmc.engine.exactly_once import ExactlyOnce
 
-from .steps import dispatch, target_ports
+from .steps import Steps, dispatch, target_ports
 
 
-class LabelWorkChain(ExactlyOnce, WorkChain):
+class LabelWorkChain(Steps, WorkChain):
     """Label one structure.
 
     The outputs have the same names whatever the engine. A failed attempt is repeated up to ``failure.attempts`` times;

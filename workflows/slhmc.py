@@ -16,16 +16,15 @@ from aiida_slhmc.calculations.prequential import prequential
 from aiida_slhmc.calculations.states import chain_states
 from aiida_slhmc.calculations.streams import begin_production, chain_name, open_streams
 from aiida_slhmc.data import DatasetData, FramesData, MaceModelData
-from aiida_slhmc.engine.exactly_once import ExactlyOnce
 
 from .chain import ChainWorkChain, merge_all
 from .label import LabelWorkChain
 from .protocol import ProtocolMixin
-from .steps import dispatch, failed, settings_port, target_ports
+from .steps import Steps, dispatch, failed, settings_port, target_ports
 from .validate import validate_run
 
 
-class SlhmcWorkChain(ExactlyOnce, ProtocolMixin, WorkChain):
+class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
     """Fine-tune a model toward a target functional on the target's own distribution.
 
     Blocks of cycles, on every chain, with a frozen proposal model; then collect the labels of all chains, judge the

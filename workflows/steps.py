@@ -8,9 +8,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import CalcJob, ToContext, WorkChain
 
-from . import settings
+from aiida_slhmc.engine.exactly_once import ExactlyOnce, check_same
 
-#: Port validators by group of settings.
+from . import settings
 
 
 def validator(group: str) -> Callable[[Any, Any], str | None]:
@@ -61,8 +61,27 @@ def validate_level(level: orm.Dict | None, _: Any) -> str | None:
     return None
 
 
+class Steps(ExactlyOnce):
+    """Give a WorkChain its steps: each child started once, whatever crashed in between."""
+
+    def call_once_node(self, label: str, function: Any, **inputs: Any) -> orm.CalcFunctionNode:
+        """Call a calcfunction and return its node, which may have failed; or adopt the one that already ended.
+
+        :param label: call link label, unique among the children of this WorkChain.
+        :param function: the calcfunction.
+        :param inputs: its inputs by keyword.
+        :returns: the terminated node.
+        """
+        for node in self._children(label):
+            if node.is_finished:
+                check_same(node, label, function.process_class.build_process_type(), inputs)
+                return node
+        _, node = function.run_get_node(**inputs, metadata={"call_link_label": label})
+        return node
+
+
 def dispatch(
-    workchain: Any,
+    workchain: Steps,
     key: str,
     label: str,
     task: str,
@@ -75,7 +94,7 @@ def dispatch(
 ) -> ToContext | None:
     """Run one step where the run's ``executor`` says, exactly once, and leave its node in the context.
 
-    :param workchain: the WorkChain, with the mixin :class:`ExactlyOnce`.
+    :param workchain: the WorkChain, with the mixin :class:`Steps`.
     :param key: where in the context the node goes.
     :param label: call link label: names the step within its WorkChain.
     :param task: name of the step in ``executor``.
@@ -86,8 +105,9 @@ def dispatch(
     :param options: scheduler options for the job.
     :returns: what to wait for, if anything.
     """
-    if workchain.inputs.executor.get_dict()[task] == "local":
-        workchain.ctx[key] = workchain.call_once_node(label, local, **inputs)
+    parent: Any = workchain
+    if parent.inputs.executor.get_dict()[task] == "local":
+        parent.ctx[key] = workchain.call_once_node(label, local, **inputs)
         return None
     builder = job.get_builder()
     builder.code = code
@@ -108,10 +128,14 @@ def failed(node: orm.ProcessNode) -> str | None:
 
 
 def links(workchain: WorkChain, prefix: str) -> dict[str, orm.ProcessNode]:
-    """Return the children of a WorkChain whose call link label has a prefix, by label.
+    """Return the successful children of a WorkChain whose call link label has a prefix, by label.
 
     :param workchain: the parent.
     :param prefix: of the call link label.
     """
     found = workchain.node.base.links.get_outgoing(node_class=orm.ProcessNode).all()
-    return {link.link_label: link.node for link in found if link.link_label.startswith(prefix)}
+    return {
+        link.link_label: link.node
+        for link in found
+        if link.link_label.startswith(prefix) and link.node.is_finished_ok
+    }

@@ -1,0 +1,51 @@
+# Everything is set up inside the clone: an environment in .venv, pinned by constraints.txt, torch first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The CPU build is enough for the quickstart; on a machine with a GPU choose your own.
+TORCH ?= torch==2.13.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: quickstart test test-statistics test-slow test-dft test-all lint docs-check clean
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/.worker: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[worker]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.worker
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[worker,dev]'
+	@touch $@
+
+$(VENV)/.dft: $(VENV)/.dev scripts/install_gpaw.sh
+	bash scripts/install_gpaw.sh $(BIN)/python
+	@touch $@
+
+quickstart: $(VENV)/.worker  ## set up, then run SLHMC on rutile TiO2
+	$(BIN)/aiida-slhmc quickstart
+
+test: $(VENV)/.dev  ## set up, then pass the tests
+	$(BIN)/python -m pytest
+
+test-statistics: $(VENV)/.dev  ## exactness of the sampling: fixed seeds, a table of z-scores
+	$(BIN)/python -m pytest -m statistics
+
+test-slow: $(VENV)/.dev  ## minutes rather than seconds
+	$(BIN)/python -m pytest -m slow
+
+test-dft: $(VENV)/.dft  ## real DFT with GPAW
+	$(BIN)/python -m pytest -m dft
+
+test-all: test test-statistics test-slow test-dft
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

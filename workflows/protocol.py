@@ -1,0 +1,156 @@
+"""Protocols: named, described sets of settings, with overrides."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).parent / "protocols"
+
+
+def _load(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+
+
+def protocols() -> dict[str, str]:
+    """Return the description of each protocol by its name."""
+    return {name: entry["description"] for name, entry in _load("slhmc")["protocols"].items()}
+
+
+def finetune_settings(name: str) -> dict[str, Any]:
+    """Return the hyperparameters of a fine-tuning protocol.
+
+    :param name: of the protocol.
+    :raises ValueError: if there is none of this name.
+    """
+    table = _load("finetune")["protocols"]
+    if name not in table:
+        raise ValueError(_unknown("fine-tuning protocol", name, table))
+    return {key: value for key, value in table[name].items() if key != "description"}
+
+
+def _unknown(what: str, name: str, known: Any) -> str:
+    close = get_close_matches(str(name), list(known), n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"there is no {what} '{name}'; known are: {', '.join(known)}.{hint}"
+
+
+def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the complete settings of a protocol with overrides.
+
+    :param protocol: name; None takes the default.
+    :param overrides: nested by group, such as ``{"budget": {"cycles": 5}}``. ``finetune`` takes the name of a
+        fine-tuning protocol, hyperparameters, or None for no training.
+    :returns: settings by group: ensemble, budget, proposal, split, failure, executor, finetune.
+    :raises ValueError: for an unknown protocol, group or key.
+    """
+    table = _load("slhmc")
+    name = protocol or table["default_protocol"]
+    if name not in table["protocols"]:
+        raise ValueError(_unknown("protocol", name, table["protocols"]))
+    settings = copy.deepcopy(table["default_inputs"])
+    chosen = {key: value for key, value in table["protocols"][name].items() if key != "description"}
+    training = chosen.pop("finetune", settings.pop("finetune"))
+    settings.pop("finetune", None)
+    for group, values in chosen.items():
+        settings[group].update(values)
+    hyperparameters: dict[str, Any] | None = finetune_settings(training)
+    for group, values in (overrides or {}).items():
+        if group == "finetune":
+            hyperparameters = _finetune_overrides(hyperparameters, values)
+            continue
+        if group not in settings:
+            raise ValueError(_unknown("group of settings", group, [*settings, "finetune"]))
+        if not isinstance(values, Mapping):
+            raise ValueError(f"the override of '{group}' must be a mapping of its settings, not {values!r}.")
+        for key, value in values.items():
+            if key not in settings[group]:
+                raise ValueError(_unknown(f"setting of '{group}'", key, settings[group]))
+            settings[group][key] = value
+    return {**settings, "finetune": hyperparameters}
+
+
+def _finetune_overrides(hyperparameters: dict[str, Any] | None, values: Any) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    if isinstance(values, str):
+        return finetune_settings(values)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"the override of 'finetune' must be a name, a mapping or null, not {values!r}.")
+    base = dict(hyperparameters or {})
+    for key, value in values.items():
+        if key == "protocol":
+            base = finetune_settings(value)
+    for key, value in values.items():
+        if key == "protocol":
+            continue
+        if key not in base:
+            raise ValueError(_unknown("hyperparameter", key, base))
+        base[key] = value
+    return base
+
+
+class ProtocolMixin:
+    """Give a WorkChain ``get_builder_from_protocol``."""
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        *,
+        structure: Any,
+        model: Any,
+        level: Mapping[str, Any],
+        seed: int,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        worker_code: Any = None,
+        target_code: Any = None,
+        worker_options: Mapping[str, Any] | None = None,
+        target_options: Mapping[str, Any] | None = None,
+        structures: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with a protocol's settings.
+
+        :param structure: ``StructureData`` that every chain starts from.
+        :param model: ``MaceModelData``, or a level of theory (``Dict``) as a frozen proposal surface.
+        :param level: level of theory of the target.
+        :param seed: root seed.
+        :param protocol: name of the protocol.
+        :param overrides: of its settings, nested by group.
+        :param worker_code: code ``slhmc-worker`` for steps whose executor is ``job``.
+        :param target_code: code that labels, if not the worker's.
+        :param worker_options: scheduler options of the worker's jobs.
+        :param target_options: scheduler options of the labels.
+        :param structures: starts of single chains by name (``chain_000``, ...).
+        :raises ValueError: for an unknown protocol or key, or a level of theory that cannot be.
+        """
+        from aiida import orm
+
+        from aiida_slhmc.targets.level import normalise
+
+        settings = protocol_inputs(protocol, overrides)
+        builder: Any = cls.get_builder()  # type: ignore[attr-defined]
+        builder.structure = structure
+        builder.model = model
+        builder.target.level = orm.Dict(normalise(dict(level)))
+        code = target_code or worker_code
+        if code is not None:
+            builder.target.code = code
+        builder.target.options = dict(target_options or {})
+        if worker_code is not None:
+            builder.worker.code = worker_code
+            builder.worker.options = dict(worker_options or {})
+        for group, values in settings.items():
+            if group != "finetune":
+                builder[group] = orm.Dict(values)
+        if settings["finetune"] is not None and not isinstance(model, orm.Dict):
+            builder.finetune = orm.Dict(settings["finetune"])
+        if structures:
+            builder.structures = dict(structures)
+        builder.seed = orm.Int(seed)
+        return builder

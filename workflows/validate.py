@@ -1,0 +1,158 @@
+"""What can be wrong with a run as a whole, said before any compute is spent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from ase.data import chemical_symbols
+
+from aiida_slhmc.calculations.base import structure_payload
+from aiida_slhmc.calculations.streams import chain_name
+from aiida_slhmc.data import MaceModelData
+
+#: Two atoms closer than this (Å) are one atom written twice, or a mistake in the units.
+OVERLAP = 0.5
+
+
+def closest_approach(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> float:
+    """Return the shortest distance between two atoms, periodic images included.
+
+    :param positions: (N, 3) in Å.
+    :param cell: (3, 3) in Å.
+    :param pbc: (3,).
+    :returns: in Å; infinity for a single atom without images.
+    """
+    ranges = [(-1, 0, 1) if periodic else (0,) for periodic in pbc]
+    shifts = np.array(list(itertools.product(*ranges)), dtype=float) @ cell
+    difference = positions[:, None, None, :] - positions[None, :, None, :] + shifts
+    distances = np.linalg.norm(difference, axis=-1)
+    home = np.flatnonzero((shifts == 0).all(axis=1))[0]
+    index = np.arange(len(positions))
+    distances[index, index, home] = np.inf
+    return float(distances.min())
+
+
+def validate_structure(structure: orm.StructureData) -> str | None:
+    """Return what is wrong with a structure, or None.
+
+    :param structure: positions and cell in Å.
+    """
+    geometry = structure_payload(structure)
+    if abs(np.linalg.det(geometry["cell"])) < 1e-3:
+        return "structure has no cell (its volume is zero): give a structure with three lattice vectors."
+    if not geometry["pbc"].all():
+        return "structure is not periodic in all three directions: set its periodic boundary conditions."
+    shortest = closest_approach(geometry["positions"], geometry["cell"], geometry["pbc"])
+    if shortest < OVERLAP:
+        return f"structure has atoms {shortest:.3f} Å apart: are two atoms on one site, or the units not Å?"
+    return None
+
+
+def validate_model(model: orm.Data, structure: orm.StructureData) -> str | None:
+    """Return why a model cannot propose for a structure, or None.
+
+    :param model: MACE model or level of theory.
+    :param structure: what it is to move.
+    """
+    if not isinstance(model, MaceModelData):
+        return validate_target(model, structure, "model")
+    known = set(model.atomic_numbers)
+    numbers = {int(number) for number in structure_payload(structure)["numbers"]}
+    unknown = sorted(numbers - known)
+    if unknown:
+        names = ", ".join(chemical_symbols[number] for number in unknown)
+        knows = ", ".join(chemical_symbols[number] for number in sorted(known))
+        return f"model does not know the element {names} of the structure; it knows {knows}: choose another model."
+    return None
+
+
+def validate_target(level: orm.Dict, structure: orm.StructureData, name: str = "target.level") -> str | None:
+    """Return why a level of theory cannot label a structure, or None.
+
+    :param level: level of theory.
+    :param structure: what it is to label.
+    :param name: of the input, for the message.
+    """
+    from aiida_slhmc.targets.registry import get_target
+
+    geometry = structure_payload(structure)
+    try:
+        get_target(level.get_dict()["engine"]).validate(level.get_dict(), geometry["numbers"], geometry["cell"])
+    except (ValueError, KeyError) as error:
+        return f"{name}: {error}"
+    return None
+
+
+def validate_codes(value: Mapping[str, Any]) -> str | None:
+    """Return why a step has no code to run with, or None.
+
+    :param value: inputs of the run.
+    """
+    executor = value["executor"].get_dict()
+    jobs = sorted(task for task, where in executor.items() if where == "job")
+    worker = sorted(set(jobs) - {"label", "dynamics"})
+    if worker and value.get("worker", {}).get("code") is None:
+        return f"executor.{worker[0]} is 'job' but worker.code is missing: give the code slhmc-worker@computer."
+    if "label" in jobs and value.get("target", {}).get("code") is None:
+        return "executor.label is 'job' but target.code is missing: give the code that labels, such as slhmc-worker@computer."
+    for name, code in (("worker.code", value.get("worker", {}).get("code")), ("target.code", value.get("target", {}).get("code"))):
+        if code is None:
+            continue
+        computer = getattr(code, "computer", None)
+        if computer is not None and not computer.is_configured:
+            return f"{name}: the computer '{computer.label}' is not configured: run 'verdi computer configure'."
+        executable = getattr(code, "filepath_executable", None)
+        if computer is not None and computer.transport_type == "core.local" and executable is not None:
+            if executable.is_absolute() and not executable.exists():
+                return f"{name}: there is no executable {executable} on '{computer.label}': set up the code anew."
+    return None
+
+
+def validate_finetune(value: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the hyperparameters, or None.
+
+    :param value: inputs of the run.
+    """
+    from aiida_slhmc.worker.errors import TaskError
+    from aiida_slhmc.worker.hyperparameters import Hyperparameters
+
+    if "finetune" not in value:
+        return None
+    try:
+        Hyperparameters.from_dict(value["finetune"].get_dict())
+    except TaskError as error:
+        return f"finetune: {error}"
+    return None
+
+
+def validate_run(value: Mapping[str, Any], _: Any) -> str | None:
+    """Validate the inputs of a run as a whole.
+
+    :param value: inputs of a SLHMC run.
+    """
+    needed = ("structure", "model", "budget", "executor", "target")
+    if any(name not in value for name in needed) or "level" not in value["target"]:
+        # The ports themselves say what is missing.
+        return None
+    chains = value["budget"].get_dict()["chains"]
+    structures = dict(value.get("structures", {}))
+    allowed = {chain_name(index) for index in range(chains)}
+    foreign = sorted(set(structures) - allowed)
+    if foreign:
+        return f"structures.{foreign[0]} names no chain: there are {chains}, from chain_000 on."
+    composition = sorted(structure_payload(value["structure"])["numbers"].tolist())
+    for name, structure in {"structure": value["structure"], **structures}.items():
+        if sorted(structure_payload(structure)["numbers"].tolist()) != composition:
+            return f"structures.{name} has another composition than 'structure': all chains share one dataset."
+        for problem in (
+            validate_structure(structure),
+            validate_model(value["model"], structure),
+            validate_target(value["target"]["level"], structure),
+        ):
+            if problem:
+                return problem if name == "structure" else f"structures.{name}: {problem}"
+    return validate_codes(value) or validate_finetune(value)
