@@ -45,8 +45,8 @@ def independent_floor(spread: float, n: float, m: float) -> float:
     """Return the mean W1 of two independent samples of one law: sqrt(2/pi) sqrt(1/n + 1/m) times the spread.
 
     At every x the difference of the two empirical distribution functions is nearly Gaussian with variance
-    F (1 - F) (1/n + 1/m); its mean modulus integrates to the expression. Correlated values are worth fewer: pass
-    effective sizes, or take :func:`bootstrap_floor`.
+    F (1 - F) (1/n + 1/m); its mean modulus integrates to the expression. With correlated values it is too low, and with
+    effective sizes n / tau too high (whether x lies below X decorrelates faster than x): see :func:`bootstrap_floor`.
 
     :param spread: integral of sqrt(F (1 - F)) (:func:`spread_integral`), or ``GAUSSIAN_SPREAD`` times the standard
         deviation.

@@ -1,0 +1,5 @@
+"""Command line: ``aiida-slhmc``."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,4 +1,7 @@
-"""Run workflows in this process, resume them, repeat no step: names are imported on first use."""
+"""Run workflows in this process, resume them, repeat no step: names are imported on first use.
+
+The function ``resume`` is imported from its module, ``aiida_slhmc.engine.resume``, whose name it shares.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ if TYPE_CHECKING:
     from aiida_slhmc.engine.claim import StillRunning
     from aiida_slhmc.engine.exactly_once import ExactlyOnce
     from aiida_slhmc.engine.profile import isolated_profile, load_existing, prepare_localhost
-    from aiida_slhmc.engine.resume import NotResumable, resume
+    from aiida_slhmc.engine.resume import NotResumable
     from aiida_slhmc.engine.runner import EngineFailure, Interrupted, LocalRunner, Paused, run_foreground
 
 # AiiDA's engine takes a second to import; a command that only prints its help must not pay for it.
@@ -24,7 +27,6 @@ _HOMES = {
     "isolated_profile": "profile",
     "load_existing": "profile",
     "prepare_localhost": "profile",
-    "resume": "resume",
     "run_foreground": "runner",
 }
 
@@ -39,7 +41,6 @@ __all__ = [
     "isolated_profile",
     "load_existing",
     "prepare_localhost",
-    "resume",
     "run_foreground",
 ]
 

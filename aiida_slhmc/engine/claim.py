@@ -1,9 +1,9 @@
 """One runner per tree: who runs a process now, and may another one take over.
 
 A claim is an exclusive ``flock`` on a file named by the UUID of the root process, in the configuration folder of AiiDA.
-The kernel gives it up when its holder dies, however it dies, so that a claim can neither go stale nor be mistaken for
-that of a later process with the same PID, as a PID written to a file or to the database could. The text in the file only
-serves the message to the user. A daemon worker is asked directly: it answers for each process that it holds.
+The kernel gives it up when its holder dies, however it dies: a claim can neither go stale nor be mistaken for that of a
+later program with the same PID, as a PID written to a file or to the database could. The text in the file only serves
+the message to the user. The daemon is asked directly: a worker answers for each process that it holds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from aiida import orm
 
 RPC_TIMEOUT = 3.0  # s; a worker answers in milliseconds unless a step of another process blocks its loop
@@ -82,29 +83,44 @@ def _folder() -> Path:
     return folder
 
 
-def refuse_if_daemon_runs(pks: Iterable[int]) -> None:
-    """Raise if a daemon worker holds any of these processes.
+def refuse_if_daemon_runs(pks: Collection[int]) -> None:
+    """Raise if the daemon holds any of these processes, or will once it is started.
+
+    A live daemon is asked: a worker answers for every process that it holds, waiting ones too. For a stopped one the
+    task queue of the broker is read.
 
     Args:
         pks: pks of processes.
 
     Raises:
-        StillRunning: a worker answered for one of them.
+        StillRunning: the daemon has one of them.
     """
     from aiida.engine.daemon.client import get_daemon_client
+    from aiida.engine.processes.control import get_process_tasks
+    from aiida.manage import get_manager
+
+    broker = get_manager().get_broker()
+    if broker is None:
+        return
+    pid = get_daemon_client().get_daemon_pid()  # from a file that a crash leaves behind
+    if pid is not None and psutil.pid_exists(pid) and broker.check_service_reachable():
+        for pk in pks:
+            _ask_worker(pk)
+    elif get_manager().get_profile().process_control_backend == "core.zeromq" or broker.check_service_reachable():
+        for pk in set(get_process_tasks(broker)) & set(pks):
+            raise StillRunning(pk, "the daemon, which is stopped but keeps it in its queue (verdi daemon start)")
+
+
+def _ask_worker(pk: int) -> None:
+    """Raise if a daemon worker holds the process."""
     from aiida.manage import get_manager
     from kiwipy import TimeoutError as KiwiTimeoutError
     from kiwipy import UnroutableError
 
-    broker = get_manager().get_broker()
-    if broker is None or not get_daemon_client().is_daemon_running or not broker.check_service_reachable():
-        return
-    controller = get_manager().get_process_controller()
-    for pk in pks:
-        try:
-            controller.get_status(pk).result(timeout=RPC_TIMEOUT)
-        except UnroutableError:
-            continue  # nobody listens under this pk
-        except (TimeoutError, KiwiTimeoutError):
-            raise StillRunning(pk, "a daemon worker that is busy and gave no answer; stop the daemon first") from None
-        raise StillRunning(pk, "a worker of the daemon") from None
+    try:
+        answer = get_manager().get_process_controller().get_status(pk).exception(timeout=RPC_TIMEOUT)
+    except (TimeoutError, KiwiTimeoutError):
+        raise StillRunning(pk, "a daemon worker that is too busy to answer (verdi daemon stop)") from None
+    # RabbitMQ says that nobody listens under this pk with a type, ZeroMQ with a text.
+    if not isinstance(answer, UnroutableError) and "not found" not in str(answer):
+        raise StillRunning(pk, "a worker of the daemon")

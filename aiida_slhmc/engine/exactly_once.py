@@ -12,6 +12,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessBuilder
+from aiida.orm.implementation.utils import clean_value
 
 # The first words of the exception of a process that died before it could be checkpointed (see ``engine.resume``).
 # Such a node is the trace of a crash, not a result, so a replayed step may not adopt it.
@@ -113,8 +114,14 @@ def _check_same(node: orm.ProcessNode, label: str, process_type: str, inputs: Ma
         if known is None:
             raise LabelReused(f"the child {label!r} <{node.pk}> was started without the input {name!r}")
         # A replayed step may build its inputs anew: then the content decides.
-        if known.uuid != value.uuid and known.base.caching.compute_hash() != value.base.caching.compute_hash():
+        if known.uuid != value.uuid and _content(known) != _content(value):
             raise LabelReused(f"the child {label!r} <{node.pk}> was started with another {name!r} <{known.pk}>")
+
+
+def _content(node: orm.Node) -> dict[str, Any]:
+    """Return what AiiDA hashes of a node, stored or not, with floats rounded as they are in the database."""
+    content = dict(node.base.caching.get_objects_to_hash())
+    return content | {"attributes": clean_value(content.get("attributes"))}
 
 
 def _flatten(inputs: Mapping[str, Any], prefix: str = "") -> list[tuple[str, orm.Node]]:

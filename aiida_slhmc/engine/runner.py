@@ -215,13 +215,16 @@ class LocalRunner(Runner):
 
     # The run as a whole
 
-    def run_tree(self, start: Callable[[], orm.ProcessNode], on_tick: OnTick | None, tick: float) -> orm.ProcessNode:
+    def run_tree(
+        self, start: Callable[[], orm.ProcessNode], on_tick: OnTick | None, tick: float, *, claim: bool = True
+    ) -> orm.ProcessNode:
         """Run what ``start`` adopts until all of it has terminated, and close this runner.
 
         Args:
             start: called inside the loop; adopts processes and returns the root node.
             on_tick: as for ``run_foreground``.
             tick: s, as for ``run_foreground``.
+            claim: whether to claim the root; not where the caller holds the claim.
 
         Returns:
             The root node.
@@ -232,7 +235,7 @@ class LocalRunner(Runner):
         root: list[orm.ProcessNode] = []
         with loop_scope(self.loop), self._signals():
             try:
-                return run_until_complete(self.loop, self._main(start, root, on_tick, tick))
+                return run_until_complete(self.loop, self._main(start, root, on_tick, tick, claim))
             except KeyboardInterrupt:
                 if not root or self._signum is None:
                     raise
@@ -241,14 +244,19 @@ class LocalRunner(Runner):
                 self._shut_down()
 
     async def _main(
-        self, start: Callable[[], orm.ProcessNode], root: list[orm.ProcessNode], on_tick: OnTick | None, tick: float
+        self,
+        start: Callable[[], orm.ProcessNode],
+        root: list[orm.ProcessNode],
+        on_tick: OnTick | None,
+        tick: float,
+        claim: bool,
     ) -> orm.ProcessNode:
         """Start the tree and watch over it."""
         node = start()
         root.append(node)
         ticker = self.loop.create_task(_tick(node, on_tick, tick)) if on_tick else None
         try:
-            with claimed(node):
+            with claimed(node) if claim else contextlib.nullcontext():
                 await self._watch(node)
         finally:
             if ticker is not None:
@@ -283,7 +291,7 @@ class LocalRunner(Runner):
         return {pk: process.status or "" for pk, process in self._live.items() if process.paused}
 
     async def _park(self) -> None:
-        """Let the steps in flight that must not be cut end, within limits."""
+        """Let no further step begin, and the transfers in flight end within limits."""
         self._stopping = True
         deadline = self.loop.time() + GRACE
         while self.loop.time() < deadline and any(map(_in_transfer, self._live.values())):
@@ -322,6 +330,7 @@ class LocalRunner(Runner):
         if self._signum is None:
             LOGGER.warning("%s: stopping after the step in flight; once more to cut it", signal.Signals(signum).name)
             self._signum = signum
+            self._stopping = True  # now, as the loop may have the steps of many others to run before it wakes the watch
             self.loop.call_soon_threadsafe(self._changed.set)
         elif signum == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

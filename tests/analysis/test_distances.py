@@ -22,15 +22,12 @@ def rutile() -> Atoms:
 
 def brute_force(atoms: Atoms, centre: str, neighbour: str, reach: int) -> np.ndarray:
     """Return nearest distances from an explicit list of images, one pair at a time."""
-    shifts = [np.array(shift) @ atoms.cell[:] for shift in product(range(-reach, reach + 1), repeat=3)]
+    shifts = np.array(list(product(range(-reach, reach + 1), repeat=3))) @ atoms.cell[:]
     found = []
     for i in species_indices(atoms.numbers, centre):
-        distances = [
-            np.linalg.norm(atoms.positions[j] + shift - atoms.positions[i])
-            for j in species_indices(atoms.numbers, neighbour)
-            for shift in shifts
-        ]
-        found.append(min(d for d in distances if d > 1e-9))
+        images = [atoms.positions[j] + shifts for j in species_indices(atoms.numbers, neighbour)]
+        distances = np.linalg.norm(np.concatenate(images) - atoms.positions[i], axis=1)
+        found.append(distances[distances > 1e-9].min())
     return np.array(found)
 
 

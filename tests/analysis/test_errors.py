@@ -93,9 +93,9 @@ def test_correlated_frames_widen_the_error() -> None:
 def test_same_input_gives_same_output() -> None:
     labels = frames()
     arguments = {**labels, "predicted_energies": labels["energies"] * 1.1, "predicted_forces": labels["forces"] * 1.1}
-    assert errors.summarise(errors.residuals(**arguments)) == pytest.approx(
-        errors.summarise(errors.residuals(**arguments)), nan_ok=True
-    )
+    one, two = (errors.summarise(errors.residuals(**arguments)) for _ in range(2))
+    # The text of NaN equals itself, unlike NaN.
+    assert repr(one) == repr(two)
 
 
 def test_sets_of_different_sizes_are_one() -> None:

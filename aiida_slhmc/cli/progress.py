@@ -1,0 +1,142 @@
+"""Show a run while it goes on: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from aiida_slhmc.provenance.progress import RunStatus, run_status
+
+#: Seconds between two plain lines: a log file of a long run stays readable.
+PLAIN_INTERVAL = 10.0
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in words.
+
+    :param seconds: in s; None: not known.
+    """
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _number(value: float | None, template: str) -> str:
+    return "-" if value is None else template.format(value)
+
+
+def fields(status: RunStatus) -> list[tuple[str, str]]:
+    """Return what is shown of a status, as names and values with units.
+
+    :param status: of the run.
+    """
+    acceptance = f"{status.accepted}/{status.cycles_done}"
+    if status.cycles_done:
+        acceptance += f" = {status.accepted / status.cycles_done:.2f}"
+    labels = str(status.labels) + (f" ({status.labels_failed} failed)" if status.labels_failed else "")
+    return [
+        ("phase", f"{status.phase}, block {status.block}/{status.blocks}"),
+        ("cycle", f"{status.cycles_done}/{status.cycles_total}"),
+        ("accepted", acceptance),
+        ("proposal length", _number(status.length, "{} steps")),
+        ("force RMSE", _number(status.force_rmse, "{:.0f} meV/Å (last block, before learning from it)")),
+        ("DFT calls", labels),
+        ("elapsed", duration(status.elapsed)),
+        ("time left", duration(status.remaining) if status.state not in ("finished", "excepted", "killed") else "-"),
+    ]
+
+
+def plain_line(status: RunStatus) -> str:
+    """Return a status as one line.
+
+    :param status: of the run.
+    """
+    return f"SLHMC <{status.pk}> {status.state} | " + " | ".join(f"{name} {value}" for name, value in fields(status))
+
+
+class Display:
+    """Show the progress of a run; a context manager whose ``tick`` takes the root node.
+
+    :param plain: plain lines even in a terminal.
+    """
+
+    def __init__(self, plain: bool = False):
+        self.console = Console()
+        self.live = None if plain or not self.console.is_terminal else Live(console=self.console, auto_refresh=False)
+        self.last = 0.0
+        self.shown = ""
+
+    def __enter__(self) -> Display:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def tick(self, root: Any) -> None:
+        """Show where the run stands now.
+
+        :param root: node of the run.
+        """
+        if self.live is None:
+            if time.monotonic() - self.last >= PLAIN_INTERVAL:
+                self.plain(root)
+            return
+        self.live.update(render(run_status(root)), refresh=True)
+
+    def plain(self, root: Any) -> None:
+        """Print one line, if it says something new.
+
+        :param root: node of the run.
+        """
+        self.last = time.monotonic()
+        line = plain_line(run_status(root))
+        if line != self.shown:
+            self.shown = line
+            click.echo(line)
+            sys.stdout.flush()
+
+    def finish(self, root: Any) -> None:
+        """Show the end of the run.
+
+        :param root: node of the run.
+        """
+        if self.live is None:
+            self.plain(root)
+        else:
+            self.live.update(render(run_status(root)), refresh=True)
+
+
+def render(status: RunStatus) -> Table:
+    """Return the live table of a status.
+
+    :param status: of the run.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    bar = Progress(TextColumn(f"SLHMC <{status.pk}>"), BarColumn(bar_width=40), TextColumn("{task.percentage:.0f} %"))
+    bar.add_task("run", total=max(1, status.cycles_total), completed=status.cycles_done)
+    table.add_row(bar)
+    for name, value in fields(status):
+        table.add_row(f"{name:16} {value}")
+    for message in status.paused:
+        table.add_row(f"[red]paused[/red] {message}")
+    return table
+
+
+Tick = Callable[[Any], None]

@@ -1,0 +1,148 @@
+"""Chain diagnostics: how far a chain can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import units
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from .potential import Array
+
+
+def integrated_autocorrelation_time(values: ArrayLike, window: float = 5.0) -> tuple[float, float]:
+    """Return the integrated autocorrelation time and its error, in steps of the chain.
+
+    tau = 1 + 2 sum_{t<=M} rho(t) with Sokal's window, the smallest M >= window tau (Sokal, Monte Carlo methods in
+    statistical mechanics, 1996).
+
+    :param values: (n,) of one chain, in order.
+    :param window: factor of the window.
+    :returns: tau (at least 1 for a constant or very short chain) and its error tau sqrt(2(2M + 1)/n).
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    x = x - x.mean()
+    variance = float(x @ x) / max(n, 1)
+    if n < 4 or variance <= 1e-300:
+        return 1.0, 0.0
+    size = 1 << (2 * n - 1).bit_length()
+    spectrum = np.fft.rfft(x, size)
+    rho = np.fft.irfft(spectrum * np.conj(spectrum), size)[:n] / n / variance
+    tau = 1.0 + 2.0 * np.cumsum(rho[1:])
+    inside = np.flatnonzero(np.arange(1, n) >= window * tau)
+    m = int(inside[0]) + 1 if len(inside) else n - 1
+    estimate = float(tau[m - 1])
+    return estimate, float(abs(estimate) * math.sqrt(2 * (2 * m + 1) / n))
+
+
+def effective_sample_size(values: ArrayLike) -> float:
+    """Return the number of independent samples that a chain is worth, n/tau.
+
+    :param values: (n,) of one chain, in order.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    # An antithetic chain has tau below 1; a noisy estimate of a short one may fall to zero or below.
+    return len(x) / max(integrated_autocorrelation_time(x)[0], 1.0 / len(x))
+
+
+def mean_with_error(values: ArrayLike) -> tuple[float, float]:
+    """Return the mean of a chain and its standard error, sd sqrt(tau/n).
+
+    :param values: (n,) of one chain, in order.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) < 2:
+        return float(x.mean()), math.nan
+    return float(x.mean()), float(x.std(ddof=1) / math.sqrt(effective_sample_size(x)))
+
+
+def rhat(chains: ArrayLike) -> float:
+    """Return the potential scale reduction factor (Gelman and Rubin 1992).
+
+    :param chains: (m, n).
+    """
+    x = np.asarray(chains, dtype=np.float64)
+    n = x.shape[1]
+    between = n * x.mean(axis=1).var(ddof=1)
+    within = x.var(axis=1, ddof=1).mean()
+    return float(math.sqrt(((n - 1) / n * within + between / n) / within))
+
+
+def split_rhat(chains: ArrayLike) -> float:
+    """Return R-hat after halving every chain, which also shows a drift (Vehtari et al., Bayesian Anal. 16, 667, 2021).
+
+    :param chains: (m, n).
+    """
+    x = np.asarray(chains, dtype=np.float64)
+    half = x.shape[1] // 2
+    return rhat(np.concatenate([x[:, :half], x[:, -half:]]))
+
+
+def rank_normalised_split_rhat(chains: ArrayLike) -> float:
+    """Return the larger of the rank-normalised split R-hat of the values and of their folded distances.
+
+    Vehtari et al., Bayesian Anal. 16, 667 (2021), eqs. 12 to 14.
+
+    :param chains: (m, n).
+    """
+    x = np.asarray(chains, dtype=np.float64)
+
+    def normalised(values: Array) -> Array:
+        ranks = stats.rankdata(values, method="average").reshape(values.shape)
+        return np.asarray(special.ndtri((ranks - 0.375) / (values.size + 0.25)))
+
+    return max(split_rhat(normalised(x)), split_rhat(normalised(np.abs(x - np.median(x)))))
+
+
+def creutz(deltas: ArrayLike, temperature: float) -> tuple[float, float, float]:
+    """Return <exp(-delta/kT)>, its error, and its deviation from 1 in errors.
+
+    The mean over all proposals of a frozen stationary chain is exactly 1 (Creutz, Phys. Rev. D 38, 1228, 1988).
+
+    :param deltas: (n,) in eV; infinity for a proposal without an endpoint.
+    :param temperature: in K.
+    :returns: mean, standard error (with the autocorrelation time), t.
+    """
+    weights = np.exp(-np.asarray(deltas, dtype=np.float64) / (units.kB * temperature))
+    mean, error = mean_with_error(weights)
+    return mean, error, (mean - 1.0) / error if error > 0 else math.nan
+
+
+def acceptance_interval(accepted: int, cycles: int, confidence: float = 0.68) -> tuple[float, float]:
+    """Return the Wilson interval of an acceptance.
+
+    :param accepted: number of accepted proposals.
+    :param cycles: number of proposals.
+    :param confidence: of the interval.
+    :raises ValueError: without a proposal.
+    """
+    if cycles < 1:
+        raise ValueError("an acceptance needs at least one proposal")
+    interval: Any = stats.binomtest(accepted, cycles).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def implied_model_error(acceptance: float, temperature: float) -> float:
+    """Return the standard deviation of the model's energy error that an acceptance implies, in eV for the whole cell.
+
+    With delta Gaussian, <P> = erfc(sqrt(v/8)), v = Var(delta/kT) = 2 (sigma/kT)² for decorrelated ends.
+
+    :param acceptance: mean acceptance probability, above 0 and below 1.
+    :param temperature: in K.
+    """
+    v = 8.0 * float(special.erfcinv(acceptance)) ** 2
+    return math.sqrt(v / 2.0) * units.kB * temperature
+
+
+def chains_agree(chains: Sequence[ArrayLike], limit: float = 1.05) -> bool:
+    """Return whether the rank-normalised split R-hat of chains of equal length is below a limit.
+
+    :param chains: m chains of n values.
+    :param limit: 1.05 suits short chains with expensive labels; 1.01 long ones.
+    """
+    return rank_normalised_split_rhat(np.array([np.asarray(chain) for chain in chains])) < limit

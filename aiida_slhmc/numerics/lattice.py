@@ -1,0 +1,20 @@
+"""A fixed lattice for positions and momenta, so that a trajectory reverses to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .potential import Array
+
+#: Spacing of the lattice, in Å for positions and in ASE's momentum unit for momenta. A power of two, so that lattice
+#: points and their sums are exact in double precision; and coarser than the 14 significant digits that AiiDA stores
+#: (below 1000 Å), so that snapping a stored state recovers it to the bit.
+SPACING = 2.0**-36
+
+
+def snap(values: Array) -> Array:
+    """Round values to the nearest lattice points.
+
+    :param values: of any shape.
+    """
+    return np.asarray(np.rint(np.asarray(values, dtype=np.float64) / SPACING) * SPACING)

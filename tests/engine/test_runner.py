@@ -1,0 +1,142 @@
+"""The foreground engine: no polling, children side by side, pauses and failures reported, signals left as they were."""
+
+import itertools
+import logging
+import signal
+import time
+
+import pytest
+from aiida import orm
+from aiida.common.exceptions import InvalidOperation
+from aiida.engine import ProcessState
+
+from aiida_slhmc.engine import runner as engine
+from aiida_slhmc.engine.resume import resume
+from aiida_slhmc.engine.runner import EngineFailure, LocalRunner, Paused, run_foreground
+from tests.engine import graph, toys
+
+pytestmark = pytest.mark.usefixtures("aiida_profile")
+
+
+@pytest.fixture
+def no_polling(monkeypatch):
+    """Make every poll last longer than any test may take."""
+    monkeypatch.setattr(engine, "POLL_INTERVAL", 3600)
+
+
+@pytest.mark.usefixtures("no_polling")
+def test_a_tree_runs_to_its_end_and_each_step_once():
+    node = run_foreground(toys.Parent)
+    assert node.outputs.total.value == toys.total_of_parent() == 49
+    assert graph.finished_labels(node.pk) == toys.labels_of_parent()
+    assert graph.unfinished_business(node.pk) == []
+
+
+def test_builders_are_accepted_and_their_inputs_checked():
+    builder = toys.Child.get_builder()
+    builder.start = orm.Int(3)
+    assert run_foreground(builder).outputs.total.value == 9
+    with pytest.raises(ValueError, match="start"):
+        run_foreground(toys.Child)
+    with pytest.raises(InvalidOperation):
+        run_foreground(toys.add, {"x": orm.Int(1), "y": orm.Int(1), "seconds": orm.Float(0.0)})
+
+
+@pytest.mark.usefixtures("no_polling")
+def test_jobs_run_side_by_side(aiida_code_installed, aiida_localhost):
+    aiida_localhost.set_minimum_job_poll_interval(0.1)
+    code = aiida_code_installed(
+        default_calc_job_plugin="core.arithmetic.add", filepath_executable="/bin/bash", computer=aiida_localhost
+    )
+    seconds, jobs = 4, 3
+    node = run_foreground(toys.Jobs, {"code": code, "jobs": orm.Int(jobs), "seconds": orm.Int(seconds)})
+    assert node.outputs.total.value == sum(range(jobs)) + jobs
+    spans = [(job.ctime, job.mtime) for _, job in graph.processes_below(node.pk)]
+    assert max(begin for begin, _ in spans) < min(end for _, end in spans), "no moment when all of them ran"
+    assert (max(end for _, end in spans) - min(begin for begin, _ in spans)).total_seconds() < seconds * jobs
+
+
+@pytest.mark.usefixtures("no_polling")
+def test_a_pause_returns_control_when_the_others_have_ended():
+    with pytest.raises(Paused, match="the label failed") as caught:
+        run_foreground(toys.WithStopping)
+    below = {node.process_label: node for _, node in graph.processes_below(caught.value.pk)}
+    assert below["Child"].is_finished_ok, "a paused sibling must not hold up the others"
+    assert below["Stopping"].paused
+    assert caught.value.messages == {below["Stopping"].pk: "the label failed"}
+    node = resume(caught.value.pk)
+    assert node.outputs.total.value == 3 + 5
+    assert graph.unfinished_business(node.pk) == []
+
+
+@pytest.mark.usefixtures("no_polling")
+def test_a_failed_child_is_its_parents_business():
+    node = run_foreground(toys.WithFailing)
+    assert node.outputs.total.value == 3
+    failed = next(child for _, child in graph.processes_below(node.pk) if child.process_label == "Failing")
+    assert failed.is_excepted
+    assert "a toy that breaks" in failed.exception
+    assert run_foreground(toys.Failing, {"start": orm.Int(1)}).is_excepted
+
+
+def test_ticks_come_between_steps_and_their_failures_are_logged(caplog):
+    seen = []
+
+    def on_tick(node):
+        seen.append((time.monotonic(), node.process_state))
+        raise LookupError("a broken display")
+
+    with caplog.at_level(logging.WARNING, logger=engine.__name__):
+        node = run_foreground(toys.Parent, {"blocks": orm.Int(1)}, on_tick=on_tick, tick=0.05)
+    assert node.is_finished_ok
+    assert len(seen) >= 5
+    gaps = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(seen)]
+    assert min(gaps) >= 0.04
+    assert {ProcessState.WAITING} <= {state for _, state in seen}
+    assert any("a broken display" in str(record.exc_info) for record in caplog.records)
+
+
+def test_a_child_of_another_program_is_polled():
+    foreign = orm.CalcJobNode(computer=None)
+    foreign.set_process_state(ProcessState.WAITING)
+    foreign.store()
+
+    def on_tick(node):
+        if node.process_state is ProcessState.WAITING and not foreign.is_terminated:
+            foreign.set_exit_status(7)
+            foreign.set_process_state(ProcessState.FINISHED)
+
+    node = run_foreground(toys.Waiting, {"pk": orm.Int(foreign.pk)}, on_tick=on_tick, tick=0.05)
+    assert node.outputs.total.value == 7
+
+
+def test_a_failure_of_the_engine_is_raised_and_leaves_the_tree_resumable(monkeypatch):
+    async def step(self):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toys.Child, "step", step)
+        with pytest.raises(EngineFailure, match="no space left") as caught:
+            run_foreground(toys.Parent, {"blocks": orm.Int(1)})
+    node = resume(caught.value.pk)
+    assert node.outputs.total.value == toys.total_of_parent(blocks=1)
+    assert graph.finished_labels(node.pk) == toys.labels_of_parent(blocks=1)
+
+
+def test_signal_handlers_are_put_back():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    run_foreground(toys.Child, {"start": orm.Int(1)})
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_an_ignored_hangup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        runner = LocalRunner()
+        with runner._signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == runner._on_signal
+        runner.close()
+    finally:
+        signal.signal(signal.SIGHUP, before)
