@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ToContext, WorkChain, while_
+from aiida.engine import ToContext, WorkChain, if_, while_
 
 from aiida_slhmc.calculations import collect as collecting
 from aiida_slhmc.calculations.metropolis import metropolis
@@ -48,9 +48,9 @@ class ChainWorkChain(Steps, WorkChain):
         spec.outline(
             cls.start,
             while_(cls.has_cycles)(
-                cls.propose,
-                cls.inspect_proposal,
-                while_(cls.needs_label)(cls.label, cls.inspect_label),
+                if_(cls.proposes_by_job)(cls.propose),
+                cls.label,
+                while_(cls.lacks_label)(cls.wait_for_user, cls.label),
                 cls.decide,
             ),
             cls.collect,
@@ -76,10 +76,15 @@ class ChainWorkChain(Steps, WorkChain):
         budget = self.inputs.budget.get_dict()
         cycles = budget["production_cycles"] if self.production else budget["cycles"]
         self.ctx.end = self.ctx.cycle + cycles
+        self.ctx.attempt = 0
 
     def has_cycles(self) -> bool:
         """Return whether cycles remain."""
         return bool(self.ctx.cycle < self.ctx.end)
+
+    def proposes_by_job(self) -> bool:
+        """Return whether the proposal is a job to wait for; else it is made in the step that asks for its label."""
+        return bool(self.inputs.executor.get_dict()["propose"] == "job")
 
     def propose(self) -> ToContext | None:
         """Run a trajectory on the model's surface."""
@@ -96,25 +101,17 @@ class ChainWorkChain(Steps, WorkChain):
             inputs, code=worker.get("code"), options=worker.get("options"),
         )  # fmt: skip
 
-    def inspect_proposal(self) -> Any:
-        """Look at the trajectory; a divergent one needs no label."""
+    def label(self) -> Any:
+        """Ask the target for the endpoint's energy; a divergent trajectory needs none."""
+        if not self.proposes_by_job() and self.ctx.attempt == 0:
+            self.propose()
         problem = failed(self.ctx.proposal)
         if problem:
             return self.exit_codes.ERROR_PROPOSAL_FAILED.format(cycle=self.ctx.cycle, message=problem)
-        info = self.ctx.proposal.outputs.proposal_info.get_dict()
-        self.ctx.endpoint_label = None
-        self.ctx.wants_label = not info["divergent"]
-        self.ctx.label_attempt = 0
-        self.ctx.label_failed = False
-        return None
-
-    def needs_label(self) -> bool:
-        """Return whether the endpoint still lacks its label."""
-        return bool(self.ctx.wants_label and self.ctx.endpoint_label is None)
-
-    def label(self) -> ToContext:
-        """Ask the target for the endpoint's energy."""
-        suffix = "label" if self.ctx.label_attempt == 0 else f"label_again_{self.ctx.label_attempt}"
+        self.ctx.labelling = None
+        if self.ctx.proposal.outputs.proposal_info.get_dict()["divergent"]:
+            return None
+        suffix = "label" if self.ctx.attempt == 0 else f"label_again_{self.ctx.attempt}"
         child = self.submit_once(
             cycle_label(self.ctx.cycle, suffix),
             LabelWorkChain,
@@ -125,19 +122,15 @@ class ChainWorkChain(Steps, WorkChain):
         )
         return ToContext(labelling=child)
 
-    def inspect_label(self) -> None:
-        """Take the label, or follow the failure policy."""
-        problem = failed(self.ctx.labelling)
-        if problem is None:
-            self.ctx.endpoint_label = self.ctx.labelling.outputs.label
-            return
-        if self.inputs.failure.get_dict()["policy"] == "reject":
-            self.report(f"cycle {self.ctx.cycle}: label failed, counted as rejected by policy: {problem}")
-            self.ctx.wants_label = False
-            self.ctx.label_failed = True
-            return
-        self.ctx.label_attempt += 1
-        message = f"cycle {self.ctx.cycle}: label failed: {problem} Mend the cause, then resume: the label is tried again."
+    def lacks_label(self) -> bool:
+        """Return whether the label failed and the policy is to stop for the user."""
+        labelling = self.ctx.labelling
+        return labelling is not None and bool(failed(labelling)) and self.inputs.failure.get_dict()["policy"] == "stop"
+
+    def wait_for_user(self) -> None:
+        """Pause: when the chain is played again, the label is tried again."""
+        self.ctx.attempt += 1
+        message = f"cycle {self.ctx.cycle}: {failed(self.ctx.labelling)}. Mend the cause and resume: it is tried again."
         self.report(message)
         self.pause(message)
 
@@ -152,17 +145,19 @@ class ChainWorkChain(Steps, WorkChain):
             "ensemble": self.inputs.ensemble,
             "failure": self.inputs.failure,
         }
-        if self.ctx.endpoint_label is not None:
-            inputs["endpoint_label"] = self.ctx.endpoint_label
+        labelling = self.ctx.labelling
+        if labelling is not None and labelling.is_finished_ok:
+            inputs["endpoint_label"] = labelling.outputs.label
         node = self.call_once_node(cycle_label(self.ctx.cycle, "decide"), metropolis, **inputs)
         problem = failed(node)
         if problem:
             return self.exit_codes.ERROR_DECISION_FAILED.format(cycle=self.ctx.cycle, message=problem)
         if node.outputs.decision.get_dict()["accepted"]:
-            self.ctx.label = self.ctx.endpoint_label
+            self.ctx.label = labelling.outputs.label
         self.ctx.state = node.outputs.state
         self.ctx.stream = node.outputs.stream
         self.ctx.cycle += 1
+        self.ctx.attempt = 0
         return None
 
     def collect(self) -> None:

@@ -64,7 +64,7 @@ def validate_level(level: orm.Dict | None, _: Any) -> str | None:
 class Steps(ExactlyOnce):
     """Give a WorkChain its steps: each child started once, whatever crashed in between."""
 
-    def call_once_node(self, label: str, function: Any, **inputs: Any) -> orm.CalcFunctionNode:
+    def call_once_node(self, label: str, function: Any, /, **inputs: Any) -> orm.CalcFunctionNode:
         """Call a calcfunction and return its node, which may have failed; or adopt the one that already ended.
 
         :param label: call link label, unique among the children of this WorkChain.

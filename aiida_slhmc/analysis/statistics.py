@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -182,13 +181,3 @@ def block_length_for(tau: float, n: int, *, multiple: float = 4.0, minimum_block
     """
     wanted = 1 if tau <= 1.0 else math.ceil(multiple * tau)
     return max(1, min(wanted, n // minimum_blocks))
-
-
-def summary(estimate: Estimate, unit: str, **extra: Any) -> dict[str, Any]:
-    """Return an estimate as a plain dictionary with its unit.
-
-    :param estimate: value and error.
-    :param unit: of both.
-    :param extra: what else belongs to it.
-    """
-    return {**estimate.as_dict(), "unit": unit, **extra}

@@ -32,7 +32,7 @@ class ExactlyOnce:
 
     node: orm.WorkChainNode
 
-    def submit_once(self, label: str, process: Any, **inputs: Any) -> orm.ProcessNode:
+    def submit_once(self, label: str, process: Any, /, **inputs: Any) -> orm.ProcessNode:
         """Submit a process, or adopt the child that an earlier execution of this step submitted.
 
         Args:
@@ -55,7 +55,7 @@ class ExactlyOnce:
         for node in self._children(label):
             # A child without a checkpoint was stored an instant before the crash and will never run.
             if node.is_terminated or node.checkpoint is not None:
-                _check_same(node, label, process_class.build_process_type(), given)
+                check_same(node, label, process_class.build_process_type(), given)
                 return node
         if builder is not None:
             builder.metadata.call_link_label = label
@@ -63,7 +63,7 @@ class ExactlyOnce:
         metadata = {**inputs.pop("metadata", {}), "call_link_label": label}
         return self.submit(process, **inputs, metadata=metadata)  # type: ignore[attr-defined]
 
-    def call_once(self, label: str, function: Any, **inputs: Any) -> Any:
+    def call_once(self, label: str, function: Any, /, **inputs: Any) -> Any:
         """Call a calcfunction, or return the outputs that an earlier execution of this step produced.
 
         Args:
@@ -79,7 +79,7 @@ class ExactlyOnce:
         """
         for node in self._children(label):
             if node.is_finished_ok:
-                _check_same(node, label, function.process_class.build_process_type(), inputs)
+                check_same(node, label, function.process_class.build_process_type(), inputs)
                 return _outputs(node)
         metadata = {**inputs.pop("metadata", {}), "call_link_label": label}
         return function(**inputs, metadata=metadata)
@@ -103,7 +103,7 @@ def _outputs(node: orm.ProcessNode) -> Any:
     return found["result"] if set(found) == {"result"} else found
 
 
-def _check_same(node: orm.ProcessNode, label: str, process_type: str, inputs: Mapping[str, Any]) -> None:
+def check_same(node: orm.ProcessNode, label: str, process_type: str, inputs: Mapping[str, Any]) -> None:
     """Raise unless the child is of this type and was given these nodes."""
     if node.process_type != process_type:
         raise LabelReused(f"the child {label!r} <{node.pk}> is a {node.process_type}, not a {process_type}")

@@ -8,6 +8,7 @@ import contextvars
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
@@ -118,6 +119,7 @@ class LocalRunner(Runner):
         self._waiters: dict[int, list[Callable[[], Any]]] = {}
         self._polled: dict[int, orm.ProcessNode] = {}
         self._changed = asyncio.Event()
+        self._ticker: _Ticker | None = None
         self._signum: int | None = None
         self._failure: BaseException | None = None
         self._stopping = False
@@ -174,6 +176,8 @@ class LocalRunner(Runner):
             await process.step()
             if process.paused:
                 self._changed.set()
+            if self._ticker is not None:
+                self._ticker()
             await asyncio.sleep(0)
 
     def _on_driver_done(self, pk: int, task: asyncio.Task[None]) -> None:
@@ -254,13 +258,11 @@ class LocalRunner(Runner):
         """Start the tree and watch over it."""
         node = start()
         root.append(node)
-        ticker = self.loop.create_task(_tick(node, on_tick, tick)) if on_tick else None
-        try:
-            with claimed(node) if claim else contextlib.nullcontext():
-                await self._watch(node)
-        finally:
-            if ticker is not None:
-                ticker.cancel()
+        if on_tick is not None:
+            self._ticker = _Ticker(node, on_tick, tick)
+            self._tasks.add(self.loop.create_task(self._ticker.run()))
+        with claimed(node) if claim else contextlib.nullcontext():
+            await self._watch(node)
         return node
 
     async def _watch(self, node: orm.ProcessNode) -> None:
@@ -304,7 +306,8 @@ class LocalRunner(Runner):
         for task in tasks:
             task.cancel()
         if self._own_loop:
-            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            if tasks:
+                self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             self.loop.close()
         self._closed = True
 
@@ -337,18 +340,33 @@ class LocalRunner(Runner):
             raise KeyboardInterrupt
 
 
-async def _tick(node: orm.ProcessNode, on_tick: OnTick, tick: float) -> None:
-    """Call ``on_tick`` for ever."""
+class _Ticker:
+    """Calls back with the root node now and then, and survives what the callback raises."""
 
-    async def once() -> None:
-        on_tick(node)
+    def __init__(self, node: orm.ProcessNode, on_tick: OnTick, tick: float):
+        self._node, self._on_tick, self._tick = node, on_tick, tick
+        self._next = 0.0
 
-    while True:
-        # gather hands the exception back: a broken display must not end a calculation.
-        (outcome,) = await asyncio.gather(once(), return_exceptions=True)
-        if isinstance(outcome, Exception):
-            LOGGER.warning("the progress callback failed", exc_info=outcome)
-        await asyncio.sleep(tick)
+    def __call__(self) -> None:
+        """Call back if it is time."""
+        if time.monotonic() >= self._next:
+            with self:
+                self._on_tick(self._node)
+            self._next = time.monotonic() + self._tick
+
+    async def run(self) -> None:
+        """Call back for ever, for the times when no process takes a step."""
+        while True:
+            self()
+            await asyncio.sleep(self._tick)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        # A broken display must not end a calculation.
+        if isinstance(error, Exception):
+            LOGGER.warning("the progress callback failed", exc_info=error)
+        return isinstance(error, Exception)
 
 
 def _in_transfer(process: Process) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_slhmc.calculations.metropolis import metropolis
 from aiida_slhmc.workflows.chain import ChainWorkChain
 from aiida_slhmc.workflows.label import LabelWorkChain
 
@@ -52,7 +51,9 @@ def _decisions(root: orm.WorkChainNode) -> list[tuple[dict[str, Any], datetime]]
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
     query.append(ChainWorkChain, with_incoming="root", tag="chain")
-    query.append(metropolis, with_incoming="chain", tag="decide")
+    query.append(
+        orm.CalcFunctionNode, with_incoming="chain", tag="decide", filters={"process_type": {"like": "%slhmc.metropolis"}}
+    )
     query.append(
         orm.Dict,
         with_incoming="decide",

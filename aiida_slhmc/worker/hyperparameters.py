@@ -58,7 +58,9 @@ def protocol(name: str | None = None) -> dict[str, Any]:
     table = _table()
     name = table["default_protocol"] if name is None else name
     if name not in table["protocols"]:
-        raise TaskError("bad_input", f"there is no fine-tuning protocol '{name}'; known are {', '.join(table['protocols'])}.")
+        raise TaskError(
+            "bad_input", f"there is no fine-tuning protocol '{name}'; known are {', '.join(table['protocols'])}."
+        )
     chosen = {key: value for key, value in table["protocols"][name].items() if key != "description"}
     return {**table["default_inputs"], **chosen}
 
@@ -124,9 +126,13 @@ class Hyperparameters:
                 hint = f" Did you mean '{close[0]}'?" if close else f" Known are: {', '.join(complete)}."
                 raise TaskError("bad_input", f"there is no hyperparameter '{key}'.{hint}")
             complete[key] = value
-        checked = {field.name: _check(field.name, str(field.type), complete[field.name]) for field in dataclasses.fields(cls)}
+        checked = {
+            field.name: _check(field.name, str(field.type), complete[field.name]) for field in dataclasses.fields(cls)
+        }
         if checked["energy_weight"] == checked["forces_weight"] == checked["stress_weight"] == 0.0:
-            raise TaskError("bad_input", "energy_weight, forces_weight and stress_weight are all 0: nothing to train on.")
+            raise TaskError(
+                "bad_input", "energy_weight, forces_weight and stress_weight are all 0: nothing to train on."
+            )
         return cls(**checked)
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,10 +19,10 @@ class Programs:
         self.home = folder / "home"
         self.home.mkdir()
 
-    def start(self, command, argument, die=None):
-        """Return the running program and, for a run, the pk that it says first."""
+    def start(self, command, argument):
+        """Return the running program."""
         environment = {key: value for key, value in os.environ.items() if key not in {"AIIDA_PATH", "SLHMC_TOY_DIE"}}
-        environment |= {"HOME": str(self.home), "OMP_NUM_THREADS": "1"} | ({"SLHMC_TOY_DIE": die} if die else {})
+        environment |= {"HOME": str(self.home), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             [sys.executable, "-m", "tests.engine.driver", str(self.folder), command, str(argument)],
             cwd=ROOT,
@@ -32,16 +32,12 @@ class Programs:
             text=True,
         )
 
-    def call(self, command, argument, die=None):
+    def call(self, command, argument):
         """Run a program to its end and return its answers merged, and its exit status."""
-        program = self.start(command, argument, die)
+        program = self.start(command, argument)
         out, err = program.communicate(timeout=120)
         answer = {key: value for line in out.splitlines() for key, value in json.loads(line).items()}
         return answer | {"status": program.returncode, "stderr": err}
-
-    def look(self, pk):
-        """Return what the graph holds below a process."""
-        return self.call("look", pk)
 
 
 @pytest.fixture(scope="session")

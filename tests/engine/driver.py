@@ -1,12 +1,12 @@
 """The program that the tests of kills start in a process of its own; every answer is one line of JSON.
 
-Usage: python -m tests.engine.driver FOLDER run '{"seconds": 0.5}' | resume PK | look PK | hold PK
+Usage: python -m tests.engine.driver FOLDER run '{"seconds": 0.5}' | resume PK | look PK
+       python -m tests.engine.driver FOLDER torture '{"inputs": {...}, "points": [...]}'
 """
 
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 
@@ -72,12 +72,6 @@ def main(folder, command, argument):
     try:
         if command == "look":
             return look(int(argument))
-        if command == "hold":
-            from aiida_slhmc.engine.claim import claimed
-
-            with claimed(orm.load_node(int(argument))):
-                say(held=True)
-                time.sleep(60)
         if command == "run":
             kinds = {int: orm.Int, float: orm.Float}
             inputs = {key: kinds[type(value)](value) for key, value in json.loads(argument).items()}
@@ -86,6 +80,7 @@ def main(folder, command, argument):
             node = resume(int(argument), on_tick=on_tick)
     except Interrupted as stop:
         say(end="interrupted", hard=stop.hard)
+        look(stop.pk)
     except Paused as stop:
         say(end="paused", messages=list(stop.messages.values()))
     except StillRunning as stop:
@@ -95,5 +90,34 @@ def main(folder, command, argument):
         look(node.pk)
 
 
+def torture(folder, argument):
+    """Run, and at each point be killed and start again, each time in a process of its own."""
+    os.environ["AIIDA_PATH"] = folder
+    # Imported here once, so that every process need not do it: no database is open yet.
+    import aiida_slhmc.engine.resume  # noqa: F401
+    import tests.engine.toys  # noqa: F401
+
+    plan = json.loads(argument)
+    command, argument = "run", json.dumps(plan["inputs"])
+    for point in [*plan["points"], ""]:
+        receiver, sender = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.dup2(sender, 1)
+            os.environ["SLHMC_TOY_DIE"] = point
+            main(folder, command, argument)
+            sys.stdout.flush()
+            os._exit(0)
+        os.close(sender)
+        with os.fdopen(receiver) as stream:
+            answers = [json.loads(line) for line in stream]
+        _, status = os.waitpid(child, 0)
+        say(point=point, signal=os.WTERMSIG(status), answers=answers)
+        command, argument = "resume", str(answers[0]["pk"])
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[2] == "torture":
+        torture(sys.argv[1], sys.argv[3])
+    else:
+        main(*sys.argv[1:])

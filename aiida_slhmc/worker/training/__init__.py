@@ -1,0 +1,1 @@
+"""Training of MACE models: datasets, reference energies, the loop."""

@@ -1,0 +1,94 @@
+"""Reference energies E0: what an isolated-atom energy becomes when the target changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import TaskError
+from ..graphs import atomic_numbers
+from .dataset import Frame
+
+
+def fit(counts: NDArray[np.float64], energies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the energies per element that fit total energies best.
+
+    At a fixed composition many do; this is the solution of least norm, as in MACE's own ``compute_average_E0s``.
+
+    :param counts: (F, E) atoms of each element in each frame.
+    :param energies: (F,) in eV.
+    :returns: (E,) in eV.
+    """
+    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+
+
+def new_energies(
+    policy: str,
+    model: torch.nn.Module,
+    head: int,
+    frames: Sequence[Frame],
+    predicted: NDArray[np.float64] | None,
+) -> dict[int, float]:
+    """Return the reference energies that a policy asks for.
+
+    :param policy: 'foundation' keeps those of the model; 'estimated' adds the least-squares fit of target minus model
+        energies; 'average' is the least-squares fit of the target energies alone.
+    :param model: the model to start from.
+    :param head: number of the head.
+    :param frames: training frames.
+    :param predicted: (F,) energies of the model in eV; needed by 'estimated' only.
+    :returns: E0 in eV by atomic number, of all elements of the model: those absent from the frames keep theirs.
+    """
+    values = dict(zip(atomic_numbers(model), _table(model)[head].tolist(), strict=True))
+    if policy == "foundation":
+        return values
+    present = sorted({int(number) for frame in frames for number in frame.numbers})
+    counts = np.array(
+        [[np.count_nonzero(frame.numbers == number) for number in present] for frame in frames], dtype=float
+    )
+    target = np.array([frame.energy for frame in frames])
+    if policy == "average":
+        return {**values, **dict(zip(present, fit(counts, target).tolist(), strict=True))}
+    if predicted is None:
+        raise ValueError("the policy 'estimated' needs the model's energies")
+    shifts = fit(counts, target - predicted)
+    return {**values, **{number: values[number] + float(shift) for number, shift in zip(present, shifts, strict=True)}}
+
+
+def write(model: torch.nn.Module, head: int, values: dict[int, float]) -> None:
+    """Write reference energies into a model's own buffer.
+
+    :param model: the model, changed.
+    :param head: number of the head.
+    :param values: E0 in eV by atomic number, of all elements of the model.
+    """
+    buffer = model.atomic_energies_fn.atomic_energies
+    row = torch.tensor([values[number] for number in atomic_numbers(model)], dtype=buffer.dtype)
+    with torch.no_grad():
+        (buffer if buffer.dim() == 1 else buffer[head]).copy_(row)
+
+
+def check_written(model: torch.nn.Module, head: int, values: dict[int, float]) -> None:
+    """Make sure that a model holds the reference energies it should.
+
+    MACE 0.3.16 loses new ones when the elements do not change, and its log does not show it.
+
+    :param model: the model.
+    :param head: number of the head.
+    :param values: E0 in eV by atomic number.
+    :raises TaskError: ``failed`` if the buffer holds others.
+    """
+    held = dict(zip(atomic_numbers(model), _table(model)[head].tolist(), strict=True))
+    precision = 1e-5 if model.atomic_energies_fn.atomic_energies.dtype == torch.float32 else 1e-12
+    for number, value in values.items():
+        if abs(held[number] - value) > precision * max(1.0, abs(value)):
+            raise TaskError(
+                "failed", f"the trained model holds E0 = {held[number]} eV for element {number}, not {value}."
+            )
+
+
+def _table(model: torch.nn.Module) -> torch.Tensor:
+    return torch.atleast_2d(model.atomic_energies_fn.atomic_energies)
