@@ -1,4 +1,4 @@
-"""Make the foundation model that comes with the package: a small MACE distilled from CHGNet's PBE surface of rutile TiO2.
+"""Make the foundation model of the package: a small MACE distilled from CHGNet's PBE surface of rutile TiO2.
 
 Usage: ``python scripts/make_foundation.py [--epochs N] [--out FOLDER]``. Writes ``tio2-pbe-small.model`` and ``.json``.
 The seeds fix frames, initial weights and order; on another processor the last digits differ.

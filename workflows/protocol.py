@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+from aiida_slhmc.worker import hyperparameters
+from aiida_slhmc.worker.errors import TaskError
+
 FOLDER = Path(__file__).parent / "protocols"
 
 
@@ -23,15 +26,15 @@ def protocols() -> dict[str, str]:
 
 
 def finetune_settings(name: str) -> dict[str, Any]:
-    """Return the hyperparameters of a fine-tuning protocol.
+    """Return the complete hyperparameters of a fine-tuning protocol.
 
     :param name: of the protocol.
     :raises ValueError: if there is none of this name.
     """
-    table = _load("finetune")["protocols"]
-    if name not in table:
-        raise ValueError(_unknown("fine-tuning protocol", name, table))
-    return {key: value for key, value in table[name].items() if key != "description"}
+    try:
+        return hyperparameters.protocol(name)
+    except TaskError as error:
+        raise ValueError(str(error)) from error
 
 
 def _unknown(what: str, name: str, known: Any) -> str:
@@ -59,10 +62,10 @@ def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | 
     settings.pop("finetune", None)
     for group, values in chosen.items():
         settings[group].update(values)
-    hyperparameters: dict[str, Any] | None = finetune_settings(training)
+    finetune: dict[str, Any] | None = finetune_settings(training)
     for group, values in (overrides or {}).items():
         if group == "finetune":
-            hyperparameters = _finetune_overrides(hyperparameters, values)
+            finetune = _finetune_overrides(finetune, values)
             continue
         if group not in settings:
             raise ValueError(_unknown("group of settings", group, [*settings, "finetune"]))
@@ -72,17 +75,17 @@ def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | 
             if key not in settings[group]:
                 raise ValueError(_unknown(f"setting of '{group}'", key, settings[group]))
             settings[group][key] = value
-    return {**settings, "finetune": hyperparameters}
+    return {**settings, "finetune": finetune}
 
 
-def _finetune_overrides(hyperparameters: dict[str, Any] | None, values: Any) -> dict[str, Any] | None:
+def _finetune_overrides(current: dict[str, Any] | None, values: Any) -> dict[str, Any] | None:
     if values is None:
         return None
     if isinstance(values, str):
         return finetune_settings(values)
     if not isinstance(values, Mapping):
         raise ValueError(f"the override of 'finetune' must be a name, a mapping or null, not {values!r}.")
-    base = dict(hyperparameters or {})
+    base = dict(current or finetune_settings(values.get("protocol", "balanced")))
     for key, value in values.items():
         if key == "protocol":
             base = finetune_settings(value)

@@ -371,7 +371,7 @@ class _Ticker:
 
 def _in_transfer(process: Process) -> bool:
     """Return whether a CalcJob is moving files or talking to its scheduler."""
-    return getattr(process._state, "_command", None) in {"upload", "submit", "stash", "retrieve"}
+    return process._stepping and getattr(process._state, "_command", None) in {"upload", "submit", "stash", "retrieve"}
 
 
 def _pk(node: orm.ProcessNode) -> int:

@@ -1,18 +1,18 @@
-"""ASE calculators of the engines, one a level of theory and process."""
+"""The engines' own objects: CHGNet's networks, GPAW's and ASE's calculators, imported when they are asked for."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .errors import TaskError
+from .errors import TaskError, need
 
 #: Names of CHGNet's pretrained weights by functional.
 CHGNET_WEIGHTS = {"PBE": "0.3.0", "r2SCAN": "r2scan"}
@@ -22,66 +22,143 @@ GPAW_FUNCTIONALS: dict[str, Any] = {
     "r2SCAN": "MGGA_X_R2SCAN+MGGA_C_R2SCAN",
     "HSE06": {"name": "HSE06", "backend": "pw"},
 }
+#: What to install for an engine.
+INSTALL = {
+    "chgnet": "pip install 'aiida-slhmc[worker]'",
+    "gpaw": "run scripts/install_gpaw.sh, or pip install 'aiida-slhmc[dft]' where libxc and a C++ compiler are",
+}
 
+#: Networks that this process has loaded, by what they were asked for.
 _CACHE: dict[str, Any] = {}
 
 
-def version(package: str) -> str:
-    """Return the version of an installed package.
+def version(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed.
 
     :param package: its name.
     """
-    return importlib.metadata.version(package)
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
-def _missing(package: str, extra: str, error: ImportError) -> TaskError:
-    return TaskError(
-        "missing_dependency",
-        f"the engine needs the package '{package}', which is not installed here ({error}): {extra}.",
-    )
+def forget() -> None:
+    """Forget all that was loaded, so that the next one starts afresh."""
+    _CACHE.clear()
 
 
-def chgnet(level: Mapping[str, Any]) -> Any:
-    """Return CHGNet's calculator: pretrained on PBE (MPtrj), or transferred to r2SCAN.
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep a library from talking: its prints and warnings are not ours."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
-    :param level: level of theory.
-    :raises TaskError: if the package is missing or the functional is not one of the two.
+
+@contextlib.contextmanager
+def needs(package: str) -> Iterator[None]:
+    """Turn a failed import into one sentence that says what to install.
+
+    :param package: key of :data:`INSTALL`.
+    :raises TaskError: ``missing_dependency``.
     """
-    functional = level["functional"]
+    try:
+        yield
+    except ImportError as error:
+        message = f"the engine '{package}' cannot be imported here ({error}): {INSTALL[package]}."
+        raise TaskError("missing_dependency", message) from error
+
+
+def chgnet_network(level: Mapping[str, Any]) -> Any:
+    """Return CHGNet's network: pretrained on PBE (MPtrj), or transferred to r2SCAN; loaded once a process.
+
+    B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023). The weights were trained in float32; in float64 they are the same
+    function, evaluated without its rounding noise.
+
+    :param level: level of theory with ``parameters``: precision ``float64`` (default) or ``float32``; weights, the
+        SHA-256 that the file of the weights must have (default: not checked).
+    :raises TaskError: if the package is missing, there is no such functional, or the weights are others.
+    """
+    functional, parameters = need(level, "functional", "the level of theory"), level.get("parameters", {})
     if functional not in CHGNET_WEIGHTS:
         raise TaskError("bad_input", f"CHGNet has no functional '{functional}'; it has {', '.join(CHGNET_WEIGHTS)}.")
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            from chgnet.model.dynamics import CHGNetCalculator
+    precision = parameters.get("precision", "float64")
+    if precision not in ("float64", "float32"):
+        raise TaskError("bad_input", f"CHGNet's precision is float64 or float32, not '{precision}'.")
+    key = json.dumps(["chgnet", functional, precision, parameters.get("weights")])
+    if key not in _CACHE:
+        with needs("chgnet"), quiet():
+            import chgnet
+            import torch
             from chgnet.model.model import CHGNet
 
-            model = CHGNet.load(model_name=CHGNET_WEIGHTS[functional], use_device="cpu", verbose=False)
-            return CHGNetCalculator(model=model, use_device="cpu", on_isolated_atoms="ignore")
-    except ImportError as error:
-        raise _missing("chgnet", "pip install 'aiida-slhmc[worker]'", error) from error
+            name = CHGNET_WEIGHTS[functional]
+            _check_weights(Path(chgnet.__file__).parent / "pretrained" / name, parameters.get("weights"))
+            network = CHGNet.load(model_name=name, use_device="cpu", verbose=False)
+        network.to(getattr(torch, precision)).eval().requires_grad_(False)
+        if network.composition_model is not None:
+            # It makes its own float32 input; for a fixed composition it is a constant.
+            network.composition_model.float()
+        network.graph_converter.set_isolated_atom_response("error")
+        _CACHE[key] = network
+    return _CACHE[key]
 
 
-def gpaw(level: Mapping[str, Any], log: str = "gpaw.txt") -> Any:
-    """Return GPAW's calculator: plane waves, fixed k-points, no symmetry, no spin.
+def _check_weights(folder: Path, expected: str | None) -> None:
+    """Check that weights are those that a level of theory names.
 
-    :param level: level of theory with ``parameters``: cutoff (eV), kpoints, smearing (eV), energy_convergence
-        (eV/electron), max_iterations.
-    :param log: file of GPAW's own output.
-    :raises TaskError: if GPAW is missing.
+    :param folder: of the file of the weights.
+    :param expected: its SHA-256; None: any.
+    :raises TaskError: ``bad_input`` if it is another.
     """
-    parameters = level["parameters"]
-    try:
+    if expected is None:
+        return
+    found = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.glob("*.pth.tar"))]
+    if expected not in found:
+        raise TaskError(
+            "bad_input",
+            f"CHGNet {version('chgnet')} has other weights '{folder.name}' than the level of theory names "
+            f"({', '.join(short[:12] for short in found) or 'none'}, not {expected[:12]}): install chgnet 0.4.2.",
+        )
+
+
+def gpaw_calculator(level: Mapping[str, Any], log: str | None) -> Any:
+    """Return a fresh GPAW calculator: plane waves, fixed Γ-centred mesh, no symmetry, no spin.
+
+    :param level: level of theory with ``parameters``: cutoff (eV), kpoints (3,), smearing (eV; Methfessel-Paxton of
+        order 0, which is Gaussian), energy_convergence (eV a valence electron), density_convergence (electrons a
+        valence electron), eigenstates_convergence (eV² a valence electron), max_iterations; setups, the package of the
+        PAW setups (default: not checked).
+    :param log: file of GPAW's own output; None: nowhere.
+    :raises TaskError: if GPAW is missing, or the level is not one of its.
+    """
+    functional = need(level, "functional", "the level of theory")
+    parameters = need(level, "parameters", "the level of theory")
+    if functional not in GPAW_FUNCTIONALS:
+        raise TaskError("bad_input", f"GPAW has no functional '{functional}' here; it has {', '.join(GPAW_FUNCTIONALS)}.")
+
+    def value(name: str) -> Any:
+        return need(parameters, name, "the level of theory for GPAW (write its defaults out with normalise)")
+
+    with needs("gpaw"), quiet():
         from gpaw import GPAW, PW
-    except ImportError as error:
-        raise _missing("gpaw", "see docs/how-to/true-dft.md", error) from error
+    expected, found = parameters.get("setups"), f"gpaw-data {version('gpaw-data')}"
+    if expected is not None and expected != found:
+        raise TaskError(
+            "bad_input", f"the level of theory was defined with the PAW setups of '{expected}', here is '{found}'."
+        )
     return GPAW(
-        mode=PW(parameters["cutoff"]),
-        xc=GPAW_FUNCTIONALS[level["functional"]],
-        kpts=tuple(parameters["kpoints"]),
-        occupations={"name": "methfessel-paxton", "order": 0, "width": parameters["smearing"]},
-        convergence={"energy": parameters["energy_convergence"]},
-        maxiter=parameters["max_iterations"],
+        mode=PW(value("cutoff")),
+        xc=GPAW_FUNCTIONALS[functional],
+        kpts={"size": tuple(value("kpoints")), "gamma": True},
+        occupations={"name": "methfessel-paxton", "order": 0, "width": value("smearing")},
+        convergence={
+            "energy": value("energy_convergence"),
+            "density": value("density_convergence"),
+            "eigenstates": value("eigenstates_convergence"),
+        },
+        maxiter=value("max_iterations"),
         symmetry="off",
         spinpol=False,
         txt=log,
@@ -96,43 +173,15 @@ def ase_calculator(level: Mapping[str, Any]) -> Any:
     """
     from ase.calculators.calculator import get_calculator_class
 
-    parameters = level["parameters"]
+    parameters = need(level, "parameters", "the level of theory")
+    name = need(parameters, "calculator", "the level of theory for ASE")
     try:
-        return get_calculator_class(parameters["calculator"])(**parameters.get("arguments", {}))
-    except (ImportError, KeyError, AssertionError, TypeError, ValueError) as error:
-        raise TaskError("bad_input", f"ASE cannot make the calculator '{parameters['calculator']}': {error}.") from error
-
-
-ENGINES: dict[str, Callable[[Mapping[str, Any]], Any]] = {"chgnet": chgnet, "gpaw": gpaw, "ase": ase_calculator}
-
-
-def calculator(level: Mapping[str, Any]) -> Any:
-    """Return the calculator of a level of theory, made once a process.
-
-    :param level: level of theory.
-    :raises TaskError: if the engine is unknown or cannot be had.
-    """
-    key = json.dumps(level, sort_keys=True)
-    if key not in _CACHE:
-        engine = level["engine"]
-        if engine not in ENGINES:
-            raise TaskError("bad_input", f"there is no engine '{engine}' here; known are {', '.join(ENGINES)}.")
-        _CACHE[key] = ENGINES[engine](level)
-    return _CACHE[key]
-
-
-def forget() -> None:
-    """Forget all calculators, so that the next one starts afresh."""
-    _CACHE.clear()
-
-
-def full_stress(stress: Any) -> np.ndarray:
-    """Return a stress as a full symmetric matrix.
-
-    :param stress: (6,) in ASE's Voigt order (xx, yy, zz, yz, xz, xy) or (3, 3), in eV/Å³.
-    :returns: (3, 3) in eV/Å³.
-    """
-    from ase.stress import voigt_6_to_full_3x3_stress
-
-    value = np.asarray(stress, dtype=np.float64)
-    return value if value.shape == (3, 3) else np.asarray(voigt_6_to_full_3x3_stress(value))
+        return get_calculator_class(name)(**parameters.get("arguments", {}))
+    except ImportError as error:
+        missing = getattr(error, "name", None) or str(error)
+        if missing == f"ase.calculators.{name}":
+            raise TaskError("bad_input", f"ASE knows no calculator '{name}'.") from error
+        message = f"ASE's calculator '{name}' needs '{missing}', which is not installed here: pip install {missing}."
+        raise TaskError("missing_dependency", message) from error
+    except (KeyError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise TaskError("bad_input", f"ASE cannot make the calculator '{name}': {error}.") from error

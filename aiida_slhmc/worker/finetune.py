@@ -30,8 +30,8 @@ def finetune(payload: Mapping[str, Any]) -> dict[str, Any]:
         (F, 3, 3) in Å, pbc (F, 3), energies (F,) in eV, forces (F, N, 3) in eV/Å, stresses (F, 3, 3) in eV/Å³ with rows
         of NaN where there is none), ``split`` (for each chunk (F,): 0 train, 1 valid, 2 test), ``hyperparameters`` (see
         :class:`~aiida_slhmc.worker.hyperparameters.Hyperparameters`), ``seed``, ``out`` (path of the new model).
-    :returns: ``model`` (path); ``curve`` (lists by epoch); ``errors`` of the parent as it was, initially (with new E0s),
-        of the best epoch (the result), of the last epoch, on the test frames; ``improved``, ``stopped_early``,
+    :returns: ``model`` (path); ``curve`` (lists by epoch); ``errors`` of the parent as it was, initially (with the new
+        E0s), of the best epoch (the result), of the last epoch, on the test frames; ``improved``, ``stopped_early``,
         ``epochs``, ``best_epoch``, ``frames`` (counts), ``validated_on``, ``hyperparameters`` (complete), ``seed``,
         ``e0`` (policy, and values in eV by symbol, before and after), ``description``, ``versions``, ``wall_time`` (s).
         Errors are in meV/atom, meV/Å and meV/Å³.

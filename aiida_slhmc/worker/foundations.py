@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
-import urllib.error
+import urllib.request
 from pathlib import Path
 
 from aiida_slhmc import models as shipped
 
 from .errors import TaskError
+
+_LOG = logging.getLogger(__name__)
+
+#: Seconds to wait for an answer before a network counts as absent.
+PROBE_TIMEOUT = 10.0
 
 #: Prefixes under which MACE-MP models are known beside MACE's own short names.
 _PREFIXES = ("mace-mp-0-", "mace-mp-", "mace_mp_")
@@ -60,26 +66,28 @@ def _mace_mp(text: str) -> Path:
     if text not in known_names:
         raise TaskError(
             "bad_input",
-            f"there is no foundation model '{text}': give the path of a .model file, one of {', '.join(shipped.names())} "
-            f"(with the package), or one of {', '.join(mace_mp_urls)} (MACE-MP, downloaded once).",
+            f"there is no foundation model '{text}': give the path of a .model file, a name that comes with the "
+            f"package ({', '.join(shipped.names())}) or one of MACE-MP ({', '.join(mace_mp_urls)}).",
         )
     name = known_names[text]
     url = mace_mp_urls[name]
     cache = Path(get_cache_dir()) / "".join(c for c in os.path.basename(url) if c.isalnum() or c == "_")
+    said = io.StringIO()
     try:
-        # MACE tells of its progress on stdout, which belongs to the caller.
-        with contextlib.redirect_stdout(io.StringIO()):
+        if not cache.is_file():
+            # MACE itself would wait two minutes for a network that does not answer.
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_TIMEOUT):
+                pass
+        # MACE tells of its progress, and of the licence of some models, on stdout, which belongs to the caller.
+        with contextlib.redirect_stdout(said):
             return Path(download_mace_mp_checkpoint(name)).resolve()
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise TaskError(
-            "bad_input",
-            f"the foundation model '{text}' cannot be downloaded ({reason}): put the file from {url} at {cache}, or give "
-            f"the path of a .model file.",
-        ) from None
     except (OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", None) or str(error)
         raise TaskError(
             "bad_input",
-            f"the foundation model '{text}' cannot be had ({error}): put the file from {url} at {cache}, or give the path "
-            f"of a .model file.",
+            f"the foundation model '{text}' is not in MACE's cache and cannot be downloaded ({reason}): put the file "
+            f"from {url} at {cache}, or give the path of a .model file.",
         ) from None
+    finally:
+        for line in said.getvalue().splitlines():
+            _LOG.info("%s", line.strip())

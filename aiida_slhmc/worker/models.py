@@ -159,8 +159,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     """Return what identifies a model, in plain types.
 
     :param path: the ``.model`` file.
-    :returns: file_sha256, state_sha256, class, atomic_numbers, symbols, r_max (Å), dtype, heads, atomic_energies (eV, by
-        symbol, of each head), parameters, interactions, versions of torch, mace and e3nn.
+    :returns: file_sha256, state_sha256, class, atomic_numbers, symbols, r_max (Å), dtype, heads, atomic_energies
+        (eV, by symbol, of each head), parameters, interactions, versions of torch, mace and e3nn.
     :raises TaskError: ``bad_input`` if the file is missing or not a MACE model.
     """
     import e3nn

@@ -22,7 +22,7 @@ def fit(counts: NDArray[np.float64], energies: NDArray[np.float64]) -> NDArray[n
     :param energies: (F,) in eV.
     :returns: (E,) in eV.
     """
-    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(counts, energies, rcond=None)[0], dtype=np.float64)
 
 
 def new_energies(

@@ -146,7 +146,8 @@ def optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.
     :param model: the model.
     :param settings: learning rate, weight decay, AMSGrad.
     """
-    decay, plain = [], []
+    decay: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         decays = name.startswith("products.") or (
             name.startswith("interactions.") and ("linear.weight" in name or "skip_tp_full.weight" in name)
