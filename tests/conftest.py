@@ -1,1 +1,1 @@
-pytest_plugins = ["aiida.tools.pytest_fixtures"]
+pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.fixtures", "tests.statistics_plugin"]

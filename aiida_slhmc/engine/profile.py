@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .storage import tune_sqlite
+
 if TYPE_CHECKING:
     from aiida.manage.configuration import Profile
     from aiida.manage.configuration.config import Config
@@ -66,6 +68,7 @@ def isolated_profile(path: Path) -> Profile:
         if PROFILE not in config.profile_names:
             _create_profile(config)
         profile = manager.load_profile(PROFILE, allow_switch=True)
+        tune_sqlite()
         prepare_localhost(profile, scratch=path / "scratch")
     return profile
 

@@ -22,14 +22,17 @@ def integrated_autocorrelation_time(values: ArrayLike, window: float = 5.0) -> t
 
     :param values: (n,) of one chain, in order.
     :param window: factor of the window.
-    :returns: tau (at least 1 for a constant or very short chain) and its error tau sqrt(2(2M + 1)/n).
+    :returns: tau, 1 for independent values, and its error tau sqrt(2(2M + 1)/n). Of fewer than 4 values nothing can be
+        said: 1 and NaN. A chain that never moved has shown one value: n and NaN.
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
+    if n < 4:
+        return 1.0, math.nan
+    if np.ptp(x) == 0.0:
+        return float(n), math.nan
     x = x - x.mean()
-    variance = float(x @ x) / max(n, 1)
-    if n < 4 or variance <= 1e-300:
-        return 1.0, 0.0
+    variance = float(x @ x) / n
     size = 1 << (2 * n - 1).bit_length()
     spectrum = np.fft.rfft(x, size)
     rho = np.fft.irfft(spectrum * np.conj(spectrum), size)[:n] / n / variance
@@ -54,32 +57,41 @@ def mean_with_error(values: ArrayLike) -> tuple[float, float]:
     """Return the mean of a chain and its standard error, sd sqrt(tau/n).
 
     :param values: (n,) of one chain, in order.
+    :returns: mean and error; the error of a single value, or of a chain that never moved, is NaN: nothing is known.
     """
     x = np.asarray(values, dtype=np.float64)
-    if len(x) < 2:
+    if len(x) < 2 or np.ptp(x) == 0.0:
         return float(x.mean()), math.nan
     return float(x.mean()), float(x.std(ddof=1) / math.sqrt(effective_sample_size(x)))
 
 
 def rhat(chains: ArrayLike) -> float:
-    """Return the potential scale reduction factor (Gelman and Rubin 1992).
+    """Return the potential scale reduction factor (Gelman and Rubin, Statist. Sci. 7, 457, 1992).
 
-    :param chains: (m, n).
+    R = sqrt([(n - 1)/n W + B/n]/W), W the mean of the chains' variances, B/n the variance of their means.
+
+    :param chains: (m, n), at least two of at least two values.
+    :returns: R; NaN if no chain moved and all stand at the same value, infinity if they stand at different ones.
     """
     x = np.asarray(chains, dtype=np.float64)
     n = x.shape[1]
     between = n * x.mean(axis=1).var(ddof=1)
     within = x.var(axis=1, ddof=1).mean()
+    if np.all(np.ptp(x, axis=1) == 0.0):
+        return math.nan if np.ptp(x) == 0.0 else math.inf
     return float(math.sqrt(((n - 1) / n * within + between / n) / within))
 
 
 def split_rhat(chains: ArrayLike) -> float:
     """Return R-hat after halving every chain, which also shows a drift (Vehtari et al., Bayesian Anal. 16, 667, 2021).
 
-    :param chains: (m, n).
+    :param chains: (m, n) with n at least 4; of an odd number the value in the middle is left out.
+    :raises ValueError: for shorter chains.
     """
     x = np.asarray(chains, dtype=np.float64)
     half = x.shape[1] // 2
+    if half < 2:
+        raise ValueError(f"chains of {x.shape[1]} values are too short to be halved")
     return rhat(np.concatenate([x[:, :half], x[:, -half:]]))
 
 
@@ -102,19 +114,27 @@ def rank_normalised_split_rhat(chains: ArrayLike) -> float:
 def creutz(deltas: ArrayLike, temperature: float) -> tuple[float, float, float]:
     """Return <exp(-delta/kT)>, its error, and its deviation from 1 in errors.
 
-    The mean over all proposals of a frozen stationary chain is exactly 1 (Creutz, Phys. Rev. D 38, 1228, 1988).
+    The mean over the proposals, accepted and rejected, of a frozen stationary chain is exactly 1 (Creutz, Phys. Rev. D
+    38, 1228, 1988). Trajectories that were rejected unseen are left out: their reverses would be too, and over the
+    symmetric rest the identity holds by itself; counted as zeros they would pull the mean down by their fraction.
+    Heavy tails make the error bar unreliable for acceptances below about 0.3.
 
     :param deltas: (n,) in eV; infinity for a proposal without an endpoint.
     :param temperature: in K.
-    :returns: mean, standard error (with the autocorrelation time), t.
+    :returns: mean, standard error (with the autocorrelation time), t; NaN without a finite delta.
     """
-    weights = np.exp(-np.asarray(deltas, dtype=np.float64) / (units.kB * temperature))
+    values = np.asarray(deltas, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    with np.errstate(over="ignore"):
+        weights = np.exp(-values / (units.kB * temperature))
     mean, error = mean_with_error(weights)
     return mean, error, (mean - 1.0) / error if error > 0 else math.nan
 
 
 def acceptance_interval(accepted: int, cycles: int, confidence: float = 0.68) -> tuple[float, float]:
-    """Return the Wilson interval of an acceptance.
+    """Return the interval of an acceptance (Wilson, J. Am. Stat. Assoc. 22, 209, 1927).
 
     :param accepted: number of accepted proposals.
     :param cycles: number of proposals.
@@ -130,11 +150,16 @@ def acceptance_interval(accepted: int, cycles: int, confidence: float = 0.68) ->
 def implied_model_error(acceptance: float, temperature: float) -> float:
     """Return the standard deviation of the model's energy error that an acceptance implies, in eV for the whole cell.
 
-    With delta Gaussian, <P> = erfc(sqrt(v/8)), v = Var(delta/kT) = 2 (sigma/kT)² for decorrelated ends.
+    With delta Gaussian, <P> = erfc(sqrt(v/8)), v = Var(delta/kT) (Gupta et al., Phys. Lett. B 242, 437, 1990); and
+    v = 2 (sigma/kT)² for ends whose model errors are independent and a negligible time-step error. To be read next to
+    the RMSE of the model's energies, less its mean.
 
-    :param acceptance: mean acceptance probability, above 0 and below 1.
+    :param acceptance: mean acceptance probability, above 0 and at most 1.
     :param temperature: in K.
+    :raises ValueError: for another acceptance.
     """
+    if not 0.0 < acceptance <= 1.0:
+        raise ValueError(f"an acceptance of {acceptance} implies no model error")
     v = 8.0 * float(special.erfcinv(acceptance)) ** 2
     return math.sqrt(v / 2.0) * units.kB * temperature
 

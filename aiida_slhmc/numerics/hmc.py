@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from ase import units
 
 from . import metropolis
-from .length import Law, draw_length
-from .momenta import CentreOfMass, draw, kinetic_energy
 from .lattice import snap
+from .length import Law, draw_length
+from .limits import Limits
+from .momenta import CentreOfMass, draw, kinetic_energy
 from .potential import Array, Evaluation, Potential
 from .randomness import Purpose, generator
-from .verlet import Limits, integrate
+from .verlet import integrate
+
+#: Total momentum that a trajectory may gain, in units of its thermal spread sqrt(sum m kT), if it began without. Far
+#: above what rounding and single precision leave, far below what a surface that pins the atoms gives in a step.
+MOMENTUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,10 @@ def propose(
 ) -> Proposal:
     """Propose a state: fresh momenta, a trajectory of random length on the proposal surface.
 
+    Steps 1 to 3 of hybrid Monte Carlo (Duane et al., Phys. Lett. B 195, 216, 1987): p ~ N(0, m kT); a number of steps
+    that is independent of the state; velocity Verlet. With the sign of the momenta turned, the map is its own inverse
+    and preserves volume, whatever the proposal surface.
+
     :param positions: (N, 3) in Å.
     :param cell: (3, 3) in Å.
     :param masses: (N,) in amu.
@@ -89,6 +100,8 @@ def propose(
     :param seed: root seed of the run.
     :param chain: number of the chain.
     :param cycle: number of the cycle.
+    :returns: the endpoint, or the snapped start if the trajectory diverged.
+    :raises ValueError: if the centre-of-mass momentum is removed but the surface does not conserve it.
     """
     rng = generator(seed, chain, cycle, Purpose.MOMENTA)
     momenta = snap(draw(masses, settings.temperature, rng, settings.centre_of_mass))
@@ -98,6 +111,8 @@ def propose(
         timestep=settings.timestep, n_steps=n_steps, limits=settings.limits,
     )  # fmt: skip
     bad = path.divergent
+    if settings.centre_of_mass == "remove" and not bad:
+        _check_total_momentum(path.momenta, masses, settings.temperature)
     return Proposal(
         positions=path.positions,
         cell=np.array(cell, dtype=np.float64),
@@ -112,6 +127,24 @@ def propose(
         momenta_start=momenta,
         momenta_end=path.momenta,
     )
+
+
+def _check_total_momentum(momenta: Array, masses: Array, temperature: float) -> None:
+    """Check that a trajectory that began without total momentum ends without.
+
+    Momenta with a sum are never drawn in this ensemble: a trajectory that ends with one has no reverse.
+
+    :param momenta: (N, 3) in ASE's unit.
+    :param masses: (N,) in amu.
+    :param temperature: in K.
+    :raises ValueError: if it gained a momentum.
+    """
+    gained = float(np.abs(momenta.sum(axis=0)).max())
+    if gained > MOMENTUM_TOLERANCE * math.sqrt(masses.sum() * units.kB * temperature):
+        raise ValueError(
+            "centre_of_mass 'remove' needs a surface that does not change under translation; this one pushes the whole"
+            " cell, so that the proposal would not be reversible: use 'keep'"
+        )
 
 
 def draw_log_uniform(seed: int, chain: int, cycle: int) -> float:
@@ -129,16 +162,20 @@ def draw_log_uniform(seed: int, chain: int, cycle: int) -> float:
 class ChainRecord:
     """Hold a chain: the state after every cycle, repeats included, and every endpoint.
 
+    An average over the ensemble runs over the *states*, repeats included; over the endpoints that were accepted, it is
+    biased (they are training data, not samples).
+
     :param positions: (C, N, 3) in Å, states.
     :param evaluations: the target at the state after every cycle, repeats included.
     :param energies: (C,) target energies of the states in eV.
     :param endpoints: (C, N, 3) in Å.
     :param endpoint_energies: (C,) target energies of the endpoints in eV; NaN for a divergent one.
-    :param deltas: (C,) in eV.
-    :param probabilities: (C,).
-    :param accepted: (C,).
+    :param kinetic_starts: (C,) kinetic energies of the momenta that were drawn, in eV.
+    :param deltas: (C,) in eV; infinity for a divergent trajectory.
+    :param probabilities: (C,) of acceptance.
+    :param accepted: (C,) whether the state changed.
     :param lengths: (C,) steps.
-    :param divergent: (C,).
+    :param divergent: (C,) whether the trajectory was rejected unseen.
     """
 
     positions: Array
@@ -146,6 +183,7 @@ class ChainRecord:
     energies: Array
     endpoints: Array
     endpoint_energies: Array
+    kinetic_starts: Array
     deltas: Array
     probabilities: Array
     accepted: Array
@@ -168,6 +206,9 @@ def run_chain(
 ) -> ChainRecord:
     """Run the bare loop: propose on one surface, decide on another.
 
+    Each cycle leaves exp(-U_target/kT) unchanged, whatever the proposal surface: Duane et al., Phys. Lett. B 195, 216
+    (1987). A run in two parts, the second from the last state of the first with ``first_cycle`` set, is the run in one.
+
     :param positions: (N, 3) in Å, start.
     :param cell: (3, 3) in Å.
     :param masses: (N,) in amu.
@@ -178,10 +219,12 @@ def run_chain(
     :param seed: root seed.
     :param chain: number of the chain.
     :param first_cycle: number of the first cycle.
+    :raises ValueError: if the start has no finite target energy.
     """
-    state = np.array(positions, dtype=np.float64)
+    # The label has to belong to the very point that the trajectories start from.
+    state = snap(positions)
     current = target.evaluate(state, cell)
-    rows: dict[str, list] = {name: [] for name in ChainRecord.__dataclass_fields__}
+    rows: dict[str, list[Any]] = {name: [] for name in ChainRecord.__dataclass_fields__}
     for cycle in range(first_cycle, first_cycle + n_cycles):
         move = propose(state, cell, masses, proposal_potential, settings, seed=seed, chain=chain, cycle=cycle)
         end = None if move.divergent else target.evaluate(move.positions, cell)
@@ -201,6 +244,7 @@ def run_chain(
             ("energies", current.energy),
             ("endpoints", move.positions),
             ("endpoint_energies", math.nan if end is None else end.energy),
+            ("kinetic_starts", move.kinetic_start),
             ("deltas", decision.delta),
             ("probabilities", decision.probability),
             ("accepted", decision.accepted),

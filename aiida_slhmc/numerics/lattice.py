@@ -11,10 +11,22 @@ from .potential import Array
 #: (below 1000 Å), so that snapping a stored state recovers it to the bit.
 SPACING = 2.0**-36
 
+#: Half of 2^53 spacings, in the same units: sums of lattice points are exact in double precision up to twice this.
+RANGE = 2.0**16
+
 
 def snap(values: Array) -> Array:
-    """Round values to the nearest lattice points.
+    """Round values to the nearest lattice points; an odd function, so that reversed momenta give reversed increments.
 
-    :param values: of any shape.
+    :param values: of any shape, in Å or in ASE's momentum unit.
     """
     return np.asarray(np.rint(np.asarray(values, dtype=np.float64) / SPACING) * SPACING)
+
+
+def inside(values: Array) -> bool:
+    """Return whether all values are finite and small enough for the lattice to be exact.
+
+    :param values: of any shape, in Å or in ASE's momentum unit.
+    """
+    # A NaN compares as false.
+    return bool((np.abs(values) < RANGE).all())

@@ -1,13 +1,14 @@
-"""The port of a target: what an engine must tell before it is run."""
+"""The port of a target: what an engine must tell before it is run. Needs neither AiiDA nor torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 
 class Target:
-    """Describe an engine that labels. Third parties add one through the entry points ``aiida_slhmc.targets``."""
+    """Describe an engine that labels. Third parties derive from it: docs/how-to/write-a-target.md."""
 
     #: Name of the engine.
     name: ClassVar[str] = ""
@@ -16,29 +17,42 @@ class Target:
     #: Functional if none is given.
     default_functional: ClassVar[str] = ""
     #: Parameters with their defaults: all of them are written into the level of theory.
-    defaults: ClassVar[dict[str, Any]] = {}
+    defaults: ClassVar[Mapping[str, Any]] = {}
     #: Parameters that have no default.
     required: ClassVar[tuple[str, ...]] = ()
     #: Where to label if nothing else is said: ``local`` for an engine that a process keeps warm, else ``job``.
     default_executor: ClassVar[str] = "local"
+    #: Extra of this package that the computing machine needs; empty: none.
+    requires: ClassVar[str] = ""
+
+    def complete(self, functional: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters with every default written out.
+
+        :param functional: of the level of theory.
+        :param parameters: as the user gives them.
+        """
+        return {**self.defaults, **parameters}
 
     def check(self, level: Mapping[str, Any]) -> None:
-        """Check a normalised level of theory.
+        """Check a normalised level of theory, without looking at a structure.
 
         :param level: ``engine``, ``functional``, ``parameters``.
         :raises ValueError: with one sentence.
         """
-        if self.functionals and level["functional"] not in self.functionals:
+        functional, parameters = level.get("functional"), level.get("parameters", {})
+        if self.functionals and functional not in self.functionals:
             known = ", ".join(self.functionals)
-            raise ValueError(f"{self.name} has no functional '{level['functional']}' here; it has {known}.")
-        known_parameters = {*self.defaults, *self.required}
-        unknown = sorted(set(level["parameters"]) - known_parameters)
+            raise ValueError(f"the engine '{self.name}' has no functional '{functional}'; it has {known}.")
+        names = {*self.defaults, *self.required}
+        unknown = sorted(set(parameters) - names)
         if unknown:
-            known = ", ".join(sorted(known_parameters)) or "none"
-            raise ValueError(f"{self.name} has no parameter '{unknown[0]}'; it has {known}.")
-        missing = [key for key in self.required if key not in level["parameters"]]
+            close = get_close_matches(unknown[0], names, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            known = ", ".join(sorted(names)) or "none"
+            raise ValueError(f"the engine '{self.name}' has no parameter '{unknown[0]}'; it has {known}.{hint}")
+        missing = [key for key in (*self.required, *self.defaults) if key not in parameters]
         if missing:
-            raise ValueError(f"{self.name} needs the parameter '{missing[0]}'.")
+            raise ValueError(f"the engine '{self.name}' needs the parameter '{missing[0]}'.")
 
     def validate(self, level: Mapping[str, Any], numbers: Sequence[int], cell: Any) -> None:
         """Check a level of theory against a structure.
@@ -58,14 +72,17 @@ class Target:
         return True
 
 
-def positive(level: Mapping[str, Any], *names: str) -> None:
+def positive(level: Mapping[str, Any], *names: str, whole: bool = False) -> None:
     """Check that parameters are positive numbers.
 
     :param level: normalised level of theory.
     :param names: of the parameters.
+    :param whole: whether they must be integers.
     :raises ValueError: with one sentence.
     """
+    kinds = (int,) if whole else (int, float)
+    kind = "an integer" if whole else "a number"
     for name in names:
         value = level["parameters"][name]
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-            raise ValueError(f"the parameter '{name}' must be a number greater than 0, not {value!r}.")
+        if not isinstance(value, kinds) or isinstance(value, bool) or not value > 0:
+            raise ValueError(f"the parameter '{name}' must be {kind} greater than 0, not {value!r}.")

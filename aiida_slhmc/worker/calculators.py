@@ -109,10 +109,10 @@ def _check_weights(folder: Path, expected: str | None) -> None:
     """Check that weights are those that a level of theory names.
 
     :param folder: of the file of the weights.
-    :param expected: its SHA-256; None: any.
+    :param expected: its SHA-256; empty: any.
     :raises TaskError: ``bad_input`` if it is another.
     """
-    if expected is None:
+    if not expected:
         return
     found = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.glob("*.pth.tar"))]
     if expected not in found:
@@ -136,7 +136,9 @@ def gpaw_calculator(level: Mapping[str, Any], log: str | None) -> Any:
     functional = need(level, "functional", "the level of theory")
     parameters = need(level, "parameters", "the level of theory")
     if functional not in GPAW_FUNCTIONALS:
-        raise TaskError("bad_input", f"GPAW has no functional '{functional}' here; it has {', '.join(GPAW_FUNCTIONALS)}.")
+        raise TaskError(
+            "bad_input", f"GPAW has no functional '{functional}' here; it has {', '.join(GPAW_FUNCTIONALS)}."
+        )
 
     def value(name: str) -> Any:
         return need(parameters, name, "the level of theory for GPAW (write its defaults out with normalise)")

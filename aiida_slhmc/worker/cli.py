@@ -72,7 +72,9 @@ def _payload(folder: Path, task: str) -> dict[str, Any]:
     try:
         payload = io.read(folder)
     except OSError as error:
-        raise TaskError("bad_input", f"the payload of '{task}' cannot be read: {error.strerror}: input.json.") from error
+        raise TaskError(
+            "bad_input", f"the payload of '{task}' cannot be read: {error.strerror}: input.json."
+        ) from error
     except ValueError as error:
         raise TaskError("bad_input", f"the payload of '{task}' is broken: {error}.") from error
     if task == "label":

@@ -10,42 +10,51 @@ import numpy as np
 
 from aiida_slhmc.numerics import hmc
 
-from .errors import TaskError
-from .potentials import build_potential
-from .propose import kernel_settings
+from .errors import TaskError, need
+from .potentials import Remembering, build_potential
+from .propose import geometry, kernel_settings
 
 
 def dynamics(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Sample the ensemble of one surface; there is no thermostat and no time-step error.
+    """Sample the ensemble of one surface: there is no thermostat and no time-step error.
+
+    The surface proposes and decides. Every state after the first ``discard`` is a sample, repeats included.
 
     :param payload: structure, ``potential``, ``seed``, ``chain``, settings of the kernel, ``samples`` and ``discard``.
     :returns: positions (S, N, 3) and cells (S, 3, 3) in Å, energies (S,) in eV, stresses (S, 3, 3) in eV/Å³ (NaN where
-        there is none), probabilities (S,); acceptance, wall_time (s).
-    :raises TaskError: if the potential cannot be had or a state is not finite.
+        there is none), probabilities (S,) of acceptance; over the whole chain: acceptance (fraction of the proposals
+        that were accepted), divergent (how many trajectories diverged), wall_time (s).
+    :raises TaskError: ``bad_input``; ``not_finite`` if the start has no finite energy; what the potential raises.
     """
     started = time.perf_counter()
-    potential = build_potential(payload["potential"], payload["numbers"], payload["pbc"])
-    discard, samples = int(payload["discard"]), int(payload["samples"])
-    try:
-        record = hmc.run_chain(
-            payload["positions"],
-            payload["cell"],
-            payload["masses"],
-            potential,
-            potential,
-            kernel_settings(payload),
-            n_cycles=discard + samples,
-            seed=int(payload["seed"]),
-            chain=int(payload["chain"]),
-        )
-    except ValueError as error:
-        raise TaskError("not_finite", f"the surface cannot be sampled from this structure: {error}") from error
+    what = "the payload of 'dynamics'"
+    positions, cell, masses = geometry(payload)
+    settings = kernel_settings(payload)
+    samples, discard = int(need(payload, "samples", what)), int(need(payload, "discard", what))
+    if samples < 1 or discard < 0:
+        raise TaskError("bad_input", f"there is nothing to sample: samples = {samples}, discard = {discard}.")
+    surface = build_potential(need(payload, "potential", what), payload["numbers"], need(payload, "pbc", what))
+    # The loop asks again for both ends of a trajectory, which the trajectory has evaluated already.
+    potential = Remembering(surface)
+    if not np.isfinite(potential.evaluate(positions, cell).energy):
+        raise TaskError("not_finite", "the surface has no finite energy at the start.")
+    record = hmc.run_chain(
+        positions,
+        cell,
+        masses,
+        potential,
+        potential,
+        settings,
+        n_cycles=discard + samples,
+        seed=int(need(payload, "seed", what)),
+        chain=int(need(payload, "chain", what)),
+    )
     kept = slice(discard, None)
     missing = np.full((3, 3), np.nan)
     stresses = [missing if state.stress is None else state.stress for state in record.evaluations[kept]]
     return {
         "positions": record.positions[kept],
-        "cells": np.repeat(np.asarray(payload["cell"], dtype=np.float64)[None], samples, axis=0),
+        "cells": np.repeat(cell[None], samples, axis=0),
         "energies": record.energies[kept],
         "stresses": np.array(stresses),
         "probabilities": record.probabilities[kept],

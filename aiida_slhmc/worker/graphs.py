@@ -31,6 +31,18 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextmanager
+def unprofiled() -> Iterator[None]:
+    """Run TorchScript as it is written.
+
+    e3nn's parts of a model are TorchScript. By default torch profiles their first call and then runs them rewritten, so
+    that the first result of a process differs from the later ones in its last bits, and a proposal can be neither
+    reversed nor replayed exactly. Without the rewriting every call is the same function; it costs nothing to speak of.
+    """
+    with torch.jit.optimized_execution(False):
+        yield
+
+
 def atomic_numbers(model: torch.nn.Module) -> list[int]:
     """Return the atomic numbers that a model knows, in its order.
 
@@ -182,4 +194,5 @@ def outputs(model: torch.nn.Module, graph: Graph, *, stress: bool = True) -> dic
     """
     # MACE replaces positions and shifts in the mapping that it is given, and asks for their gradient.
     data = {**graph, "positions": graph["positions"].detach().clone()}
-    return dict(model(data, training=False, compute_force=True, compute_stress=stress))
+    with unprofiled():
+        return dict(model(data, training=False, compute_force=True, compute_stress=stress))

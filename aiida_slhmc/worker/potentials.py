@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
 
 from aiida_slhmc.numerics.analytic import EinsteinCrystal
@@ -59,7 +60,9 @@ class CalculatorPotential:
             forces = np.array(atoms.get_forces(), dtype=np.float64)
             stress = np.array(atoms.get_stress(voigt=False), dtype=np.float64) if self.stress else None
         except NotImplementedError as error:
-            raise TaskError("bad_input", f"the calculator {type(self.calc).__name__} cannot do this: {error}") from error
+            raise TaskError(
+                "bad_input", f"the calculator {type(self.calc).__name__} cannot do this: {error}"
+            ) from error
         return Evaluation(energy, forces, stress)
 
 
@@ -121,10 +124,11 @@ class ChgnetPotential:
 
     def __init__(self, level: Mapping[str, Any], numbers: ArrayLike, pbc: ArrayLike):
         self.network = calculators.chgnet_network(level)
-        self.numbers = [int(number) for number in np.asarray(numbers)]
+        self.numbers = np.asarray(numbers, dtype=np.int64)
         self.pbc = (bool(np.asarray(pbc)[0]), bool(np.asarray(pbc)[1]), bool(np.asarray(pbc)[2]))
-        if max(self.numbers) > 94:
-            raise TaskError("bad_input", f"CHGNet knows the elements up to 94, not {max(self.numbers)}.")
+        if self.numbers.max() > 94:
+            raise TaskError("bad_input", f"CHGNet knows the elements up to 94, not {self.numbers.max()}.")
+        self.symbols = [chemical_symbols[number] for number in self.numbers]
 
     def evaluate(self, positions: Array, cell: Array) -> Evaluation:
         """Evaluate one structure.
@@ -137,7 +141,7 @@ class ChgnetPotential:
         from pymatgen.core import Lattice, Structure
 
         lattice = Lattice(cell, pbc=self.pbc)
-        structure = Structure(lattice, self.numbers, positions, coords_are_cartesian=True)
+        structure = Structure(lattice, self.symbols, positions, coords_are_cartesian=True)
         try:
             graph = self.network.graph_converter(structure)
         except ValueError as error:
@@ -195,11 +199,15 @@ def einstein(level: Mapping[str, Any], numbers: ArrayLike) -> EinsteinCrystal:
     :param numbers: atomic numbers (N,).
     :raises TaskError: ``bad_input`` if it has another number of atoms.
     """
+    if level.get("functional", "analytic") != "analytic":
+        raise TaskError("bad_input", f"the Einstein crystal has no functional '{level['functional']}'; it is analytic.")
     parameters = need(level, "parameters", "the level of theory")
     n_atoms = len(np.asarray(numbers))
     sites = np.asarray(need(parameters, "sites", "the Einstein crystal"), dtype=np.float64)
     if sites.shape != (n_atoms, 3):
-        raise TaskError("bad_input", f"the Einstein crystal has {len(sites)} sites, but the structure has {n_atoms} atoms.")
+        raise TaskError(
+            "bad_input", f"the Einstein crystal has {len(sites)} sites, but the structure has {n_atoms} atoms."
+        )
     springs = np.asarray(need(parameters, "spring_constant", "the Einstein crystal"), dtype=np.float64)
     if springs.shape not in ((), (n_atoms,)):
         raise TaskError("bad_input", f"the Einstein crystal has {springs.size} springs for {n_atoms} atoms.")
@@ -221,7 +229,9 @@ def engine_version(engine: str) -> str:
     return point.dist.version if point is not None and point.dist is not None else "unknown"
 
 
-def build_potential(spec: Mapping[str, Any], numbers: ArrayLike, pbc: ArrayLike, *, log: str | None = None) -> Potential:
+def build_potential(
+    spec: Mapping[str, Any], numbers: ArrayLike, pbc: ArrayLike, *, log: str | None = None
+) -> Potential:
     """Return the potential of a specification for one composition.
 
     :param spec: a level of theory, or ``{"engine": "mace", "file": path}``.

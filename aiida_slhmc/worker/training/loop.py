@@ -19,7 +19,7 @@ from mace.modules import WeightedEnergyForcesLoss, WeightedEnergyForcesStressLos
 from mace.tools import torch_geometric
 
 from ..errors import TaskError
-from ..graphs import default_dtype, model_dtype
+from ..graphs import default_dtype, model_dtype, unprofiled
 from ..hyperparameters import Hyperparameters
 
 State = dict[str, torch.Tensor]
@@ -119,7 +119,7 @@ def evaluate(model: torch.nn.Module, data: Sequence[AtomicData], settings: Hyper
     loss = energy = forces = stress = 0.0
     n_components = n_stresses = 0
     energies: list[float] = []
-    with _frozen(model):
+    with _frozen(model), unprofiled():
         for batch in loader:
             answer = _forward(model, batch, training=False, stress=True)
             sizes = batch.ptr[1:] - batch.ptr[:-1]
@@ -228,7 +228,8 @@ def train(
     :param progress: called after each epoch.
     :raises TaskError: ``diverged`` if the loss is no longer finite or far beyond that of predicting nothing.
     """
-    with torch.random.fork_rng(devices=[]):
+    # What the process computed before must not show in the result.
+    with torch.random.fork_rng(devices=[]), unprofiled():
         torch.manual_seed(seed)
         return _train(model, train_data, valid_data, settings, seed, progress)
 
