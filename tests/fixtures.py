@@ -5,6 +5,7 @@ import pytest
 from aiida import orm
 
 from aiida_slhmc.engine.runner import run_foreground
+from aiida_slhmc.engine.storage import tune_sqlite
 from aiida_slhmc.targets.level import normalise
 from aiida_slhmc.workflows.runfile import rutile
 from aiida_slhmc.workflows.slhmc import SlhmcWorkChain
@@ -41,6 +42,12 @@ def analytic_builder(seed=3, protocol="fast", target=None, **overrides):
         protocol=protocol,
         overrides=settings,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_commits(aiida_profile):
+    """Spare the test profile the wait for the disk, as an isolated profile does."""
+    tune_sqlite()
 
 
 @pytest.fixture(scope="session")

@@ -78,11 +78,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"draw new seeds for the statistical tests and widen their bounds to |z| < {FRESH_BOUND:g}",
     )
+    parser.addoption("--root-seed", type=int, default=ROOT_SEED, help="repeat the statistical tests of another root seed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
-    config.stash[ROOT] = secrets.randbits(31) if config.getoption("--fresh-seeds") else ROOT_SEED
+    fresh = config.getoption("--fresh-seeds")
+    config.stash[ROOT] = secrets.randbits(31) if fresh else config.getoption("--root-seed")
 
 
 @pytest.fixture

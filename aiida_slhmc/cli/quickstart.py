@@ -22,12 +22,12 @@ RUN: dict[str, Any] = {
 #: Exact sampling of each surface on itself, to compare the ensembles.
 DYNAMICS = {
     "timestep": 1.0,
-    "length": 25,
+    "length": 12,
     "length_law": "uniform",
     "centre_of_mass": "keep",
     "min_distance": 0.7,
     "max_energy_change": None,
-    "samples": 150,
+    "samples": 100,
     "discard": 10,
 }
 COMPARISON = {"pair": ["Ti", "O"], "seed": 0, "resamples": 200}

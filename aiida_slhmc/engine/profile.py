@@ -67,8 +67,10 @@ def isolated_profile(path: Path) -> Profile:
         config = get_config(create=True)
         if PROFILE not in config.profile_names:
             _create_profile(config)
+        before = manager.get_profile() if manager.profile_storage_loaded else None
         profile = manager.load_profile(PROFILE, allow_switch=True)
-        tune_sqlite()
+        if before is None or before.uuid != profile.uuid:
+            tune_sqlite()  # once: it replaces the session, from which nodes that are in use would be detached
         prepare_localhost(profile, scratch=path / "scratch")
     return profile
 

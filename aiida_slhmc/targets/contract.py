@@ -53,7 +53,7 @@ class Tolerances:
     :param energy: of two labels of the same structure in eV.
     :param force: of a directional derivative in eV/Å.
     :param stress: of a directional derivative in eV/Å³. With plane waves at a fixed cut-off the finite difference holds
-        the Pulay stress as well: give 0.01.
+        the Pulay stress as well: for rutile with GPAW at 340 eV give 0.05.
     :param displacement: step of the finite differences of the positions in Å.
     :param strain: step of those of the cell.
     """

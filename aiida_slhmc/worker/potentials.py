@@ -124,6 +124,7 @@ class ChgnetPotential:
 
     def __init__(self, level: Mapping[str, Any], numbers: ArrayLike, pbc: ArrayLike):
         self.network = calculators.chgnet_network(level)
+        self.precision = level.get("parameters", {}).get("precision", "float64")
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self.pbc = (bool(np.asarray(pbc)[0]), bool(np.asarray(pbc)[1]), bool(np.asarray(pbc)[2]))
         if self.numbers.max() > 94:
@@ -146,7 +147,7 @@ class ChgnetPotential:
             graph = self.network.graph_converter(structure)
         except ValueError as error:
             raise TaskError("failed", f"CHGNet has no answer here: {error}") from error
-        dtype = next(self.network.parameters()).dtype
+        dtype = getattr(torch, self.precision)
         fractions = torch.tensor(np.linalg.solve(cell.T, positions.T).T, dtype=dtype, requires_grad=True)
         strain = torch.zeros(3, 3, dtype=dtype, requires_grad=True)
         graph.atom_frac_coord = fractions

@@ -41,7 +41,7 @@ def test_storable_has_no_number_that_a_database_refuses():
 
 @pytest.fixture
 def code(aiida_localhost):
-    aiida_localhost.set_use_login_shell(False)
+    aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
     aiida_localhost.set_minimum_job_poll_interval(0.1)
     return orm.InstalledCode(
         label="slhmc-worker", computer=aiida_localhost, filepath_executable=str(worker_executable())

@@ -19,7 +19,8 @@ from aiida_slhmc.engine.resume import resume
 from tests.engine import graph, toys
 
 def daemon(command):
-    subprocess.run(["verdi", "daemon", command], check=True, capture_output=True)
+    done = subprocess.run(["verdi", "daemon", command, "--timeout", "60"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 def refused(node):
     try:

@@ -1,28 +1,45 @@
 """The audit passes on a whole graph and finds each planted fault."""
 
+import time
+
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_slhmc.calculations.dataset import extend
-from aiida_slhmc.calculations.streams import open_streams
 from aiida_slhmc.data import DatasetData, FramesData
 from aiida_slhmc.provenance.audit import audit
-from tests.fixtures import analytic_builder, run_foreground
+from aiida_slhmc.engine.runner import run_foreground
+from tests.fixtures import analytic_builder
 
 
 def kinds(root):
     return {finding.kind for finding in audit(root).findings}
 
 
-def workflow(*inputs):
-    """Return a finished workflow node with declared inputs."""
-    node = orm.WorkChainNode()
+def finished(node):
     node.set_process_state("finished")
     node.set_exit_status(0)
-    for index, data in enumerate(inputs):
-        node.base.links.add_incoming(data, LinkType.INPUT_WORK, f"input_{index}")
+    return node
+
+
+def workflow(**inputs):
+    """Return a workflow node that a user started with these inputs."""
+    node = finished(orm.WorkChainNode())
+    for name, data in inputs.items():
+        node.base.links.add_incoming(data, LinkType.INPUT_WORK, name)
     return node.store()
+
+
+def step(name, caller, **inputs):
+    """Return a step of ours that the workflow called."""
+    node = finished(orm.CalcFunctionNode())
+    node.process_type = f"aiida.calculations:slhmc.{name}"
+    for label, data in inputs.items():
+        node.base.links.add_incoming(data, LinkType.INPUT_CALC, label)
+    node.base.links.add_incoming(caller, LinkType.CALL_CALC, name)
+    node.store().seal()
+    return node
 
 
 def test_whole_run_passes(analytic_run):
@@ -33,29 +50,39 @@ def test_whole_run_passes(analytic_run):
 
 
 def test_a_planted_orphan_is_found(analytic_run):
-    """A dataset made by hand from a real chunk, as by ``dataset += chunk`` in a WorkChain's step."""
+    """A dataset made by hand from real chunks, as ``self.ctx.dataset += chunk`` in a WorkChain's step makes it."""
     whole = analytic_run.outputs.dataset
     orphan = DatasetData(whole.chunks, whole.chunk_uuids).store()
-    root = workflow(analytic_run.inputs.seed)
-    root.base.links.add_incoming(workflow(), LinkType.CALL_WORK, "x") if False else None
-    root.base.links  # noqa: B018
+    root = workflow(seed=analytic_run.inputs.seed)
     orphan.base.links.add_incoming(root, LinkType.RETURN, "dataset")
     root.seal()
-    report = audit(root)
-    assert "orphan" in {finding.kind for finding in report.findings}
-    assert any(finding.uuid == orphan.uuid for finding in report.findings)
+    assert [(finding.kind, finding.uuid) for finding in audit(root).findings if finding.kind == "orphan"] == [
+        ("orphan", orphan.uuid)
+    ]
 
 
-def test_a_seed_that_no_run_declared_is_found(aiida_profile):
+def test_a_step_without_its_seed_is_found(aiida_profile):
     budget = orm.Dict({"chains": 1}).store()
-    _, process = open_streams.run_get_node(seed=orm.Int(3), budget=budget)
-    root = workflow(budget)  # the seed is not among its inputs
-    outcome = orm.Dict({}).store()
-    del outcome
-    process.outputs.chain_000.base.links.add_incoming(root, LinkType.RETURN, "stream")
+    root = workflow(budget=budget)
+    process = step("streams", root, budget=budget)
     root.seal()
-    # The calcfunction has no caller, so that its own inputs count as declared: hide it behind a caller.
-    assert kinds(root) <= {"seed", "orphan"}
+    assert [(finding.kind, finding.uuid) for finding in audit(root).findings] == [("seed", process.uuid)]
+
+
+def test_a_seed_that_the_run_did_not_declare_is_found(aiida_profile):
+    declared, drawn = orm.Int(3).store(), orm.Int(4).store()
+    root = workflow(seed=declared)
+    step("streams", root, seed=drawn)
+    root.seal()
+    assert kinds(root) == {"seed", "orphan"}
+
+
+def test_a_seed_in_a_stream_counts_like_one_of_its_own(aiida_profile):
+    seed, stream = orm.Int(3).store(), orm.Dict({"seed": 4, "chain": 0, "cycle": 0}).store()
+    root = workflow(seed=seed, stream=stream)
+    step("propose", root, stream=stream)
+    root.seal()
+    assert kinds(root) == {"seed"}
 
 
 def test_a_frame_that_differs_from_its_label_is_found(analytic_run):
@@ -80,8 +107,6 @@ def test_an_unfinished_process_is_found(aiida_profile):
 
 @pytest.mark.slow
 def test_audit_of_many_cycles_takes_seconds(aiida_profile):
-    import time
-
     run = run_foreground(analytic_builder(budget={"chains": 1, "blocks": 2, "cycles": 40, "production_cycles": 0}))
     started = time.perf_counter()
     assert audit(run).passed

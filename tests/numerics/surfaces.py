@@ -1,0 +1,78 @@
+"""Surfaces, units and closed forms that the tests of the numerics share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from ase import units
+
+from aiida_slhmc.numerics.potential import Array, Evaluation
+
+#: Temperature in K at which kT is 1 eV: with masses of 1 amu and springs of 1 eV/Å² everything is in natural units.
+UNIT_TEMPERATURE = 1.0 / units.kB
+#: One ASE time unit in fs.
+UNIT_TIME = 1.0 / units.fs
+#: A cell that no test surface sees.
+CELL = 50.0 * np.eye(3)
+
+
+@dataclass(frozen=True)
+class MeanFieldSolid:
+    """Bind every atom to its site in a lattice that may move as a whole: U = k sum_i |x_i - <x>|²/2.
+
+    Translation invariant; 3N - 3 modes of one frequency, so U follows Gamma((3N - 3)/2, kT).
+    """
+
+    sites: Array
+    spring_constant: float
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        x = positions - self.sites
+        x = x - x.mean(axis=0)
+        return Evaluation(0.5 * self.spring_constant * float(np.sum(x**2)), -self.spring_constant * x)
+
+
+@dataclass
+class Counting:
+    """Count the evaluations of another surface."""
+
+    surface: MeanFieldSolid
+    calls: int = 0
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        self.calls += 1
+        return self.surface.evaluate(positions, cell)
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """Be harmonic up to a distance, and not a number beyond: a model outside what it was trained on."""
+
+    radius: float
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        if np.linalg.norm(positions, axis=1).max() > self.radius:
+            return Evaluation(math.nan, np.full_like(positions, np.nan))
+        return Evaluation(0.5 * float(np.sum(positions**2)), -positions)
+
+
+def harmonic_acceptance(target: float, model: float, timestep: float, n_steps: int) -> tuple[float, float]:
+    """Return the exact mean acceptance probability and the exact mean of delta/kT of one oscillator, kT = m = 1.
+
+    One Verlet step on k_model q²/2 is a matrix A; in coordinates where the target's law is a round Gaussian the
+    trajectory is B with singular values s and 1/s, and an integral over angles gives P = (4/pi) atan(1/s) and
+    <delta> = (s - 1/s)²/2.
+    """
+    c = 1.0 - 0.5 * model * timestep**2
+    step = np.array([[c, timestep], [-model * timestep + 0.25 * model**2 * timestep**3, c]])
+    root = math.sqrt(target)
+    b = np.diag([root, 1.0]) @ np.linalg.matrix_power(step, n_steps) @ np.diag([1.0 / root, 1.0])
+    s = float(np.linalg.svd(b, compute_uv=False)[0])
+    return 4.0 / math.pi * math.atan(1.0 / s), 0.5 * (s - 1.0 / s) ** 2
+
+
+def thermal(sites: Array, spring_constant: float, rng: np.random.Generator) -> Array:
+    """Draw positions of an Einstein crystal at kT = 1 eV: a chain that starts with them needs no burn-in."""
+    return sites + rng.standard_normal(sites.shape) / math.sqrt(spring_constant)
