@@ -224,6 +224,6 @@ class WorkerParser(Parser):
         return None
 
     def _failure(self, kind: str, message: str) -> ExitCode:
-        status, label = FAILURES.get(kind, FAILURES["failed"])
+        _, label = FAILURES.get(kind, FAILURES["failed"])
         code = getattr(self.exit_codes, label)
         return code.format(message=message)

@@ -23,7 +23,14 @@ LABEL, DECISION, START = "label_", "decision_", "start"
 
 def _row(label: FramesData, **bookkeeping: Any) -> dict[str, NDArray[Any]]:
     row = {name: label.get_array(name) for name in REQUIRED}
-    types = {"chain": np.int64, "cycle": np.int64, "accepted": bool, "probability": float, "delta": float, "length": np.int64}
+    types = {
+        "chain": np.int64,
+        "cycle": np.int64,
+        "accepted": bool,
+        "probability": float,
+        "delta": float,
+        "length": np.int64,
+    }
     return row | {name: np.array([bookkeeping[name]], dtype=dtype) for name, dtype in types.items()}
 
 

@@ -12,9 +12,7 @@ from aiida_slhmc.numerics.randomness import Purpose, generator
 
 
 @calcfunction
-def extend(
-    chunk: FramesData, seed: orm.Int, split: orm.Dict, previous: DatasetData | None = None
-) -> DatasetData:
+def extend(chunk: FramesData, seed: orm.Int, split: orm.Dict, previous: DatasetData | None = None) -> DatasetData:
     """Extend a dataset by a chunk and fix, once and for all, which of its frames train and which validate.
 
     A frame's role never changes: a frame that one model trained on never judges a later one.

@@ -15,7 +15,16 @@ from aiida_slhmc.data.content import json_hash
 from . import base
 
 #: Keys of the settings, beside the ensemble.
-SETTINGS = ("timestep", "length", "length_law", "centre_of_mass", "samples", "discard", "min_distance", "max_energy_change")
+SETTINGS = (
+    "timestep",
+    "length",
+    "length_law",
+    "centre_of_mass",
+    "samples",
+    "discard",
+    "min_distance",
+    "max_energy_change",
+)
 
 
 def payload(

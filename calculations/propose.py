@@ -16,7 +16,9 @@ from . import base
 SETTINGS = ("timestep", "length", "length_law", "centre_of_mass", "min_distance", "max_energy_change")
 
 
-def payload(spec: base.Payload, state: orm.StructureData, stream: orm.Dict, ensemble: orm.Dict, proposal: orm.Dict) -> base.Payload:
+def payload(
+    spec: base.Payload, state: orm.StructureData, stream: orm.Dict, ensemble: orm.Dict, proposal: orm.Dict
+) -> base.Payload:
     """Return the payload of the task ``propose``.
 
     :param spec: potential specification of the proposal model.

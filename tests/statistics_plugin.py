@@ -78,7 +78,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"draw new seeds for the statistical tests and widen their bounds to |z| < {FRESH_BOUND:g}",
     )
-    parser.addoption("--root-seed", type=int, default=ROOT_SEED, help="repeat the statistical tests of another root seed")
+    parser.addoption(
+        "--root-seed", type=int, default=ROOT_SEED, help="repeat the statistical tests of another root seed"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,4 +113,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         write(row.line())
     correct = [abs(row.z) for row in rows if not row.wrong]
     if correct:
-        write(f"{len(correct)} comparisons, largest |z| {max(correct):.2f}; {len(rows) - len(correct)} wrong kernels caught")
+        write(
+            f"{len(correct)} comparisons, largest |z| {max(correct):.2f}; {len(rows) - len(correct)} wrong kernels caught"
+        )

@@ -42,7 +42,9 @@ class ChainWorkChain(Steps, WorkChain):
         spec.input("model", valid_type=(MaceModelData, orm.Dict), help="Proposal model; or a level of theory.")
         target_ports(spec)
         spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input("worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs.")
+        spec.input(
+            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
+        )
         for group in ("ensemble", "proposal", "budget", "failure", "executor"):
             settings_port(spec, group)
         spec.outline(

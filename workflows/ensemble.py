@@ -29,15 +29,15 @@ class EnsembleWorkChain(Steps, WorkChain):
         spec.input("adapted", valid_type=MaceModelData, help="The model after it.")
         target_ports(spec)
         spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input("worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs.")
+        spec.input(
+            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
+        )
         for group in ("ensemble", "dynamics", "executor"):
             settings_port(spec, group)
         spec.input("comparison", valid_type=orm.Dict, help="pair: element symbols of the distances to compare.")
         spec.input("seed", valid_type=orm.Int, help="Root seed.")
         spec.input("states", valid_type=orm.ArrayData, required=False, help="Chain of a SLHMC production phase.")
-        spec.outline(
-            cls.sample_foundation, cls.sample_adapted, cls.sample_reference, cls.inspect, cls.compare
-        )
+        spec.outline(cls.sample_foundation, cls.sample_adapted, cls.sample_reference, cls.inspect, cls.compare)
         spec.output("comparison", valid_type=orm.Dict, help="Pressure (GPa), distances (Å), W1 (Å), with errors.")
         spec.output_namespace("samples", dynamic=True, valid_type=orm.ArrayData, help="The samples.")
         spec.exit_code(460, "ERROR_SAMPLING_FAILED", message="sampling the surface of '{name}' failed: {message}")

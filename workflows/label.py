@@ -31,7 +31,9 @@ class LabelWorkChain(Steps, WorkChain):
         spec.outline(while_(cls.needs_attempt)(cls.attempt), cls.result)
         spec.output("label", valid_type=FramesData, help="One frame: energy (eV), forces (eV/Å), stress (eV/Å³).")
         spec.output("label_info", valid_type=orm.Dict, help="Convergence, engine, version, wall time (s).")
-        spec.exit_code(430, "ERROR_LABEL_FAILED", message="no label after {attempts} attempts; the last said: {message}")
+        spec.exit_code(
+            430, "ERROR_LABEL_FAILED", message="no label after {attempts} attempts; the last said: {message}"
+        )
 
     def needs_attempt(self) -> bool:
         """Return whether another attempt is due, after a look at the last one."""

@@ -80,7 +80,7 @@ def load_structure(value: Any, folder: Path) -> orm.StructureData:
             raise RunFileError(f"structure: there is no file '{path}'; named structures are: {', '.join(STRUCTURES)}.")
         try:
             atoms = ase.io.read(path)
-        except Exception as error:  # noqa: BLE001 - ASE's readers raise what they like on a broken file
+        except Exception as error:
             raise RunFileError(f"structure: ASE cannot read '{path}': {error}") from error
     if len(repeat) != 3 or any(int(number) < 1 for number in repeat):
         raise RunFileError(f"structure.repeat must be three positive integers, not {list(repeat)}.")

@@ -52,16 +52,24 @@ PROPOSAL = {
     "length_law": Field(str, "law of the length of one trajectory", *_one_of("uniform", "fixed", "geometric")),
     "centre_of_mass": Field(str, "momentum of the centre of mass", *_one_of("keep", "remove")),
     "adapt": Field(bool, "adapt the length after each block"),
-    "target_acceptance": Field(float, "acceptance that the length is adapted to", lambda v: 0 < v < 1, "between 0 and 1"),
+    "target_acceptance": Field(
+        float, "acceptance that the length is adapted to", lambda v: 0 < v < 1, "between 0 and 1"
+    ),
     "width": Field(float, "acceptance error that halves or doubles the length", _positive, "greater than 0"),
     "minimum": Field(int, "shortest length in steps", lambda v: v >= 1, "at least 1"),
     "maximum": Field(int, "longest length in steps", lambda v: v >= 1, "at least 1"),
-    "min_distance": Field(float, "closest approach in Å before a trajectory is rejected", _positive, "greater than 0", True),
-    "max_energy_change": Field(float, "energy change of the model in eV that counts as a blow-up", _positive, "greater than 0", True),
+    "min_distance": Field(
+        float, "closest approach in Å before a trajectory is rejected", _positive, "greater than 0", True
+    ),
+    "max_energy_change": Field(
+        float, "energy change of the model in eV that counts as a blow-up", _positive, "greater than 0", True
+    ),
 }
 
 SPLIT = {
-    "valid_fraction": Field(float, "fraction of each chunk kept for validation", lambda v: 0 < v < 1, "between 0 and 1"),
+    "valid_fraction": Field(
+        float, "fraction of each chunk kept for validation", lambda v: 0 < v < 1, "between 0 and 1"
+    ),
 }
 
 FAILURE = {
@@ -75,7 +83,10 @@ EXECUTOR = {
 }
 
 DYNAMICS = {
-    **{name: PROPOSAL[name] for name in ("timestep", "length", "length_law", "centre_of_mass", "min_distance", "max_energy_change")},
+    **{
+        name: PROPOSAL[name]
+        for name in ("timestep", "length", "length_law", "centre_of_mass", "min_distance", "max_energy_change")
+    },
     "samples": Field(int, "samples to keep", lambda v: v >= 2, "at least 2"),
     "discard": Field(int, "samples to discard first", lambda v: v >= 0, "at least 0"),
 }

@@ -44,13 +44,19 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
             required=False,
             help="Starts of single chains (chain_000, ...), in place of 'structure'.",
         )
-        spec.input("model", valid_type=(MaceModelData, orm.Dict), help="Foundation model; or a level of theory, frozen.")
+        spec.input(
+            "model", valid_type=(MaceModelData, orm.Dict), help="Foundation model; or a level of theory, frozen."
+        )
         target_ports(spec)
         spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input("worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs.")
+        spec.input(
+            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
+        )
         for group in ("ensemble", "budget", "proposal", "split", "failure", "executor"):
             settings_port(spec, group)
-        spec.input("finetune", valid_type=orm.Dict, required=False, help="Hyperparameters; without, nothing is trained.")
+        spec.input(
+            "finetune", valid_type=orm.Dict, required=False, help="Hyperparameters; without, nothing is trained."
+        )
         spec.input("seed", valid_type=orm.Int, help="Root seed: every random number of the run follows from it.")
         spec.inputs.validator = validate_run
         spec.outline(
@@ -158,7 +164,9 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
             name = chain_name(index)
             stream = self.ctx[f"stream_{name}"]
             if self.production:
-                stream = self.call_once_node(self._label(f"begin_{name}"), begin_production, stream=stream).outputs.result
+                stream = self.call_once_node(
+                    self._label(f"begin_{name}"), begin_production, stream=stream
+                ).outputs.result
             inputs = {
                 "state": self.ctx[f"state_{name}"],
                 "label": self.ctx[f"label_{name}"],
@@ -247,7 +255,11 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
         """Train on all frames so far."""
         if "finetune" not in self.inputs or not isinstance(self.ctx.model, MaceModelData):
             return None
-        start = self.ctx.model if self.inputs.finetune.get_dict().get("start", "previous") == "previous" else self.inputs.model
+        start = (
+            self.ctx.model
+            if self.inputs.finetune.get_dict().get("start", "previous") == "previous"
+            else self.inputs.model
+        )
         worker = self.inputs.get("worker", {})
         inputs = {
             "model": start,

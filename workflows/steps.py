@@ -135,7 +135,5 @@ def links(workchain: WorkChain, prefix: str) -> dict[str, orm.ProcessNode]:
     """
     found = workchain.node.base.links.get_outgoing(node_class=orm.ProcessNode).all()
     return {
-        link.link_label: link.node
-        for link in found
-        if link.link_label.startswith(prefix) and link.node.is_finished_ok
+        link.link_label: link.node for link in found if link.link_label.startswith(prefix) and link.node.is_finished_ok
     }

@@ -98,17 +98,20 @@ def validate_codes(value: Mapping[str, Any]) -> str | None:
     if worker and value.get("worker", {}).get("code") is None:
         return f"executor.{worker[0]} is 'job' but worker.code is missing: give the code slhmc-worker@computer."
     if "label" in jobs and value.get("target", {}).get("code") is None:
-        return "executor.label is 'job' but target.code is missing: give the code that labels, such as slhmc-worker@computer."
-    for name, code in (("worker.code", value.get("worker", {}).get("code")), ("target.code", value.get("target", {}).get("code"))):
+        return "executor.label is 'job' but target.code is missing: give the code that labels, slhmc-worker@computer."
+    for name, code in (
+        ("worker.code", value.get("worker", {}).get("code")),
+        ("target.code", value.get("target", {}).get("code")),
+    ):
         if code is None:
             continue
         computer = getattr(code, "computer", None)
         if computer is not None and not computer.is_configured:
             return f"{name}: the computer '{computer.label}' is not configured: run 'verdi computer configure'."
         executable = getattr(code, "filepath_executable", None)
-        if computer is not None and computer.transport_type == "core.local" and executable is not None:
-            if executable.is_absolute() and not executable.exists():
-                return f"{name}: there is no executable {executable} on '{computer.label}': set up the code anew."
+        here = computer is not None and computer.transport_type == "core.local"
+        if here and executable is not None and executable.is_absolute() and not executable.exists():
+            return f"{name}: there is no executable {executable} on '{computer.label}': set up the code anew."
     return None
 
 

@@ -118,7 +118,7 @@ def audit(context: click.Context, pk: str, as_json: bool) -> None:
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
         click.echo(
-            f"{report.processes} processes, {report.data} data nodes, {report.frames} dataset frames traced to their label."
+            f"{report.processes} processes, {report.data} data nodes, {report.frames} frames traced to their label."
         )
         for finding in report.findings:
             click.echo(f"{finding.kind}: {finding.message}")

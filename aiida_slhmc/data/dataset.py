@@ -68,6 +68,8 @@ class DatasetData(orm.Data):
         for chunk, uuid in zip(self.chunks, self.chunk_uuids, strict=True):
             node = orm.load_node(uuid)
             if node.content_sha256 != chunk["content_sha256"]:
-                raise ValueError(f"chunk {uuid} of dataset {self.uuid} does not have the content that the manifest names")
+                raise ValueError(
+                    f"chunk {uuid} of dataset {self.uuid} does not have the content that the manifest names"
+                )
             nodes.append(node)
         return nodes

@@ -17,10 +17,10 @@ def tune_sqlite() -> None:
     from sqlalchemy import event
 
     storage = get_manager().get_profile_storage()
-    session = getattr(storage, "get_session", None)
-    engine: Any = session().get_bind() if session is not None else None
-    if engine is None or engine.dialect.name != "sqlite":
+    get_session: Any = getattr(storage, "get_session", None)
+    if get_session is None or get_session().get_bind().dialect.name != "sqlite":
         return
+    engine: Any = get_session().get_bind()
 
     def configure(connection: Any, _: Any) -> None:
         cursor = connection.cursor()
@@ -30,5 +30,5 @@ def tune_sqlite() -> None:
 
     event.listen(engine, "connect", configure)
     # Connections made before now are replaced as they return to the pool.
-    session().close()
+    get_session().close()
     engine.dispose()

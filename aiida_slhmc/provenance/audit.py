@@ -25,6 +25,8 @@ RANDOM_STEPS = {
     "finetune": "seed",
     "dynamics": "seed",
 }
+
+
 @dataclass(frozen=True)
 class Finding:
     """Name one fault: its kind, the node, and what is wrong in one sentence."""
@@ -105,9 +107,7 @@ def _orphans(graph: Graph, data: Iterable[orm.Data], declared: dict[str, orm.Nod
             yield _finding("orphan", node, message)
 
 
-def _seeds(
-    graph: Graph, processes: Iterable[orm.ProcessNode], declared: dict[str, orm.Node]
-) -> Iterable[Finding]:
+def _seeds(graph: Graph, processes: Iterable[orm.ProcessNode], declared: dict[str, orm.Node]) -> Iterable[Finding]:
     seeds = {node.value for node in declared.values() if isinstance(node, orm.Int)}
     for process in processes:
         kind = step_name(process)
@@ -116,7 +116,9 @@ def _seeds(
         port = RANDOM_STEPS[kind]
         carrier = graph.inputs(process).get(port)
         if carrier is None:
-            yield _finding("seed", process, f"{kind} <{process.pk}> draws random numbers, but '{port}' is not an input.")
+            yield _finding(
+                "seed", process, f"{kind} <{process.pk}> draws random numbers, but '{port}' is not an input."
+            )
             continue
         value = carrier.get_dict().get("seed") if isinstance(carrier, orm.Dict) else getattr(carrier, "value", None)
         if value not in seeds:
@@ -154,7 +156,9 @@ def _frames(graph: Graph, datasets: Iterable[DatasetData]) -> tuple[int, list[Fi
             done.add(uuid)
             node = by_uuid.get(uuid)
             if not isinstance(node, FramesData):
-                faults.append(_finding("frame", dataset, f"chunk {uuid} of dataset <{dataset.pk}> is not in its graph."))
+                faults.append(
+                    _finding("frame", dataset, f"chunk {uuid} of dataset <{dataset.pk}> is not in its graph.")
+                )
                 continue
             if arrays_hash(node.arrays) != chunk["content_sha256"]:
                 faults.append(_finding("frame", node, f"chunk <{node.pk}> does not have the content that is recorded."))
@@ -183,7 +187,9 @@ def _trace(graph: Graph, by_uuid: dict[str, orm.Node], chunk: FramesData) -> tup
     traced = 0
     uuids = chunk.label_uuids
     if len(uuids) != chunk.n_frames:
-        return 0, [_finding("frame", chunk, f"chunk <{chunk.pk}> names {len(uuids)} labels for {chunk.n_frames} frames.")]
+        return 0, [
+            _finding("frame", chunk, f"chunk <{chunk.pk}> names {len(uuids)} labels for {chunk.n_frames} frames.")
+        ]
     ancestors = _ancestors(graph, chunk)
     arrays = {name: chunk.get_array(name) for name in REQUIRED}
     for row, uuid in enumerate(uuids):
@@ -196,7 +202,9 @@ def _trace(graph: Graph, by_uuid: dict[str, orm.Node], chunk: FramesData) -> tup
         if uuid not in ancestors:
             faults.append(_finding("frame", chunk, f"{where} is not linked to its label."))
         elif creator is None or step_name(creator) != "label":
-            faults.append(_finding("frame", label, f"label <{label.pk}> of {where} was not made by a labelling process."))
+            faults.append(
+                _finding("frame", label, f"label <{label.pk}> of {where} was not made by a labelling process.")
+            )
         elif not all(np.array_equal(arrays[name][row], label.get_array(name)[0], equal_nan=True) for name in REQUIRED):
             faults.append(_finding("frame", chunk, f"{where} differs from its label <{label.pk}>."))
         else:

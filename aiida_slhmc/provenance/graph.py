@@ -78,7 +78,9 @@ def _batches(values: Iterable[int]) -> Iterator[list[int]]:
         yield ordered[start : start + BATCH]
 
 
-def _neighbours(pks: Iterable[int], kinds: Iterable[LinkType], forward: bool) -> Iterator[tuple[int, orm.Node, str, str]]:
+def _neighbours(
+    pks: Iterable[int], kinds: Iterable[LinkType], forward: bool
+) -> Iterator[tuple[int, orm.Node, str, str]]:
     """Yield, for every link of some types, its near end, the node at its far end, its type and its label."""
     types = [kind.value for kind in kinds]
     for batch in _batches(pks):
@@ -91,8 +93,7 @@ def _neighbours(pks: Iterable[int], kinds: Iterable[LinkType], forward: bool) ->
             project=["*"],
             **{"with_incoming" if forward else "with_outgoing": "near"},
         )
-        for near, far, kind, label in query.all():
-            yield near, far, kind, label
+        yield from (tuple(row) for row in query.all())
 
 
 def descendants(root: orm.ProcessNode) -> dict[int, orm.Node]:

@@ -52,7 +52,10 @@ def _decisions(root: orm.WorkChainNode) -> list[tuple[dict[str, Any], datetime]]
     query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
     query.append(ChainWorkChain, with_incoming="root", tag="chain")
     query.append(
-        orm.CalcFunctionNode, with_incoming="chain", tag="decide", filters={"process_type": {"like": "%slhmc.metropolis"}}
+        orm.CalcFunctionNode,
+        with_incoming="chain",
+        tag="decide",
+        filters={"process_type": {"like": "%slhmc.metropolis"}},
     )
     query.append(
         orm.Dict,
@@ -123,7 +126,9 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         labels_failed=labels_failed,
         length=decisions[-1][0]["length"] if decisions else None,
         force_rmse=1000 * errors["force_rmse"] if errors else None,
-        energy_rmse=1000 * errors["energy_rmse_offset_removed"] if errors and errors["energy_rmse_offset_removed"] is not None else None,
+        energy_rmse=1000 * errors["energy_rmse_offset_removed"]
+        if errors and errors["energy_rmse_offset_removed"] is not None
+        else None,
         elapsed=elapsed,
         remaining=remaining,
         paused=_paused(root),

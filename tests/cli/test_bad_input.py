@@ -111,9 +111,7 @@ def test_target_with_another_number_of_atoms(launch):
 
 
 def test_code_whose_executable_is_gone(launch, aiida_localhost):
-    orm.InstalledCode(
-        label="gone", computer=aiida_localhost, filepath_executable="/nowhere/slhmc-worker"
-    ).store()
+    orm.InstalledCode(label="gone", computer=aiida_localhost, filepath_executable="/nowhere/slhmc-worker").store()
     with pytest.raises(InputError, match="no executable"):
         launch(code="gone@localhost", executor="job")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 COMMAND = Path(sys.executable).parent / "aiida-slhmc"
 #: A program that makes a model node of an analytic surface, launches, and says how it went.
 LAUNCH = """
@@ -35,7 +34,7 @@ from aiida_slhmc.provenance.audit import audit, step_name
 runs = orm.QueryBuilder().append(SlhmcWorkChain).all(flat=True)
 run = runs[-1]
 decisions = sorted(
-    (n.outputs.decision["chain"], n.outputs.decision["cycle"], n.outputs.decision["accepted"], n.outputs.decision["delta"])
+    [n.outputs.decision[key] for key in ("chain", "cycle", "accepted", "delta")]
     for n in run.called_descendants if step_name(n) == "metropolis" and n.is_finished_ok
 )
 labels = [n for n in run.called_descendants if step_name(n) == "label" and n.is_finished_ok]

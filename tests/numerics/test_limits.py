@@ -55,7 +55,9 @@ def test_a_lone_atom_without_images_is_close_to_nothing() -> None:
     assert Distances(np.zeros((3, 3)), PERIODIC, 1.0).shortest(np.zeros((1, 3))) == np.inf
 
 
-@pytest.mark.parametrize("limits", [Limits(min_distance=0.9), Limits(max_energy_change=0.35)], ids=["distance", "energy"])
+@pytest.mark.parametrize(
+    "limits", [Limits(min_distance=0.9), Limits(max_energy_change=0.35)], ids=["distance", "energy"]
+)
 def test_a_trajectory_is_rejected_exactly_if_its_reverse_is(limits: Limits) -> None:
     sites = np.zeros((3, 3))
     surface = MeanFieldSolid(sites, 1.0)

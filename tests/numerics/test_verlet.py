@@ -25,7 +25,12 @@ def chaos() -> tuple[AnharmonicCrystal, Array, Array, Array]:
     """Return a strongly coupled anharmonic chain with positions, momenta and masses."""
     rng = np.random.default_rng(0)
     surface = AnharmonicCrystal(rng.uniform(0, 8, size=(6, 3)), spring_constant=0.5, quartic=2.0, coupling=3.0)
-    return surface, surface.sites + rng.standard_normal((6, 3)), 2.0 * rng.standard_normal((6, 3)), np.linspace(1, 50, 6)
+    return (
+        surface,
+        surface.sites + rng.standard_normal((6, 3)),
+        2.0 * rng.standard_normal((6, 3)),
+        np.linspace(1, 50, 6),
+    )
 
 
 def test_one_step_by_hand() -> None:
@@ -100,7 +105,9 @@ def test_map_is_symplectic_and_preserves_volume() -> None:
     for column in range(12):
         unit = np.zeros(12)
         unit[column] = h
-        jacobian[:, column] = sum(w * (image(start + n * unit) - image(start - n * unit)) for n, w in weights.items()) / h
+        jacobian[:, column] = (
+            sum(w * (image(start + n * unit) - image(start - n * unit)) for n, w in weights.items()) / h
+        )
     assert abs(np.linalg.det(jacobian) - 1.0) < 1e-8
     form = np.block([[np.zeros((6, 6)), np.eye(6)], [-np.eye(6), np.zeros((6, 6))]])
     assert np.abs(jacobian.T @ form @ jacobian - form).max() < 1e-7

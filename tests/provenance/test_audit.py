@@ -8,8 +8,8 @@ from aiida.common.links import LinkType
 
 from aiida_slhmc.calculations.dataset import extend
 from aiida_slhmc.data import DatasetData, FramesData
-from aiida_slhmc.provenance.audit import audit
 from aiida_slhmc.engine.runner import run_foreground
+from aiida_slhmc.provenance.audit import audit
 from tests.fixtures import analytic_builder
 
 

@@ -47,7 +47,9 @@ def target() -> torch.nn.Module:
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.05 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter += (
+                0.05 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            )
         buffer = torch.atleast_2d(model.atomic_energies_fn.atomic_energies)
         for number, offset in OFFSETS.items():
             buffer[0, [int(z) for z in model.atomic_numbers].index(number)] += offset

@@ -30,7 +30,10 @@ def test_paper_protocol_is_the_paper():
 
 def test_what_is_left_out_takes_the_protocols_value():
     assert Hyperparameters.from_dict({}).to_dict() == protocol()
-    assert Hyperparameters.from_dict({"protocol": "paper", "max_epochs": 3}).to_dict() == {**protocol("paper"), "max_epochs": 3}
+    assert Hyperparameters.from_dict({"protocol": "paper", "max_epochs": 3}).to_dict() == {
+        **protocol("paper"),
+        "max_epochs": 3,
+    }
 
 
 @pytest.mark.parametrize(

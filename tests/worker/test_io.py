@@ -55,7 +55,7 @@ def test_nested_values(tmp_path):
     payload = {
         "level": {"engine": "gpaw", "parameters": {"kpoints": [1, 1, 1], "setups": None}},
         "chunks": [{"energies": np.array([1.0, 2.0])}, {"energies": np.array([3.0])}],
-        "text": "Å ü \n \"quoted\"",
+        "text": 'Å ü \n "quoted"',
         "flag": True,
         "count": 2**60,
     }
