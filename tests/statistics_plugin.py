@@ -113,6 +113,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         write(row.line())
     correct = [abs(row.z) for row in rows if not row.wrong]
     if correct:
-        write(
-            f"{len(correct)} comparisons, largest |z| {max(correct):.2f}; {len(rows) - len(correct)} wrong kernels caught"
-        )
+        caught = len(rows) - len(correct)
+        write(f"{len(correct)} comparisons, largest |z| {max(correct):.2f}; {caught} wrong kernels caught")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,9 @@ def validate_codes(value: Mapping[str, Any]) -> str | None:
         if computer is not None and not computer.is_configured:
             return f"{name}: the computer '{computer.label}' is not configured: run 'verdi computer configure'."
         executable = getattr(code, "filepath_executable", None)
-        here = computer is not None and computer.transport_type == "core.local"
-        if here and executable is not None and executable.is_absolute() and not executable.exists():
+        if computer is None or computer.transport_type != "core.local":
+            continue
+        if executable is not None and executable.is_absolute() and not Path(executable).exists():
             return f"{name}: there is no executable {executable} on '{computer.label}': set up the code anew."
     return None
 

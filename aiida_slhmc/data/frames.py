@@ -34,8 +34,8 @@ class FramesData(orm.ArrayData):
     Arrays (F frames of N atoms): ``numbers`` (F, N); ``positions`` (F, N, 3) in Å; ``cells`` (F, 3, 3) in Å, rows are
     lattice vectors; ``pbc`` (F, 3); ``energies`` (F,) total energies in eV; ``forces`` (F, N, 3) in eV/Å; ``stresses``
     (F, 3, 3) in eV/Å³ with ASE's sign, NaN where the engine gives none. A block collected from chains also has
-    ``chain``, ``cycle`` (-1: the starting state), ``accepted``, ``probability``, ``delta`` (eV), ``length`` (steps), each
-    (F,), and ``span`` (chains, 4): chain, first cycle, last cycle, production flag.
+    ``chain``, ``cycle`` (-1: the starting state), ``accepted``, ``probability``, ``delta`` (eV), ``length`` (steps),
+    each (F,), and ``span`` (chains, 4): chain, first cycle, last cycle, production flag.
 
     :param frames: the arrays by name.
     :param level_hash: content hash of the level of theory of all labels.

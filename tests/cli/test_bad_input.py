@@ -70,7 +70,7 @@ CASES = {
     "NPT": (overrides(ensemble={"ensemble": "NPT"}), "NVT"),
     "missing model": ({"model": "nowhere.model"}, "nowhere.model"),
     "foreign model": ({"model": "foreign.model"}, "MACE"),
-    "MACE-MP-0 without a network": ({"model": "mace-mp-0-small"}, "network"),
+    "MACE-MP-0 without a network": ({"model": "mace-mp-0-small"}, "cannot be downloaded"),
     "unknown protocol": ({"protocol": "fsat"}, "Did you mean 'fast'"),
     "unknown group": (overrides(bugdet={"cycles": 1}), "Did you mean 'budget'"),
     "unknown override key": (overrides(budget={"cycels": 1}), "Did you mean 'cycles'"),
@@ -91,6 +91,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_one_sentence_and_exit_code_2(launch, tmp_path, name, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there, whatever network there is
     structures(tmp_path)
     changes, word = CASES[name]
     before = orm.QueryBuilder().append(orm.ProcessNode).count()

@@ -13,8 +13,8 @@ from .surfaces import CELL, UNIT_TIME, MeanFieldSolid
 PERIODIC = (True, True, True)
 
 
-def shortest_by_force(positions: np.ndarray, cell: np.ndarray, reach: int = 6) -> float:
-    """Return the shortest distance by looking at every image within a wide range."""
+def shortest_by_force(positions: np.ndarray, cell: np.ndarray, reach: int = 12) -> float:
+    """Return the shortest distance by looking at many images: the skewed cell needs 7 translations."""
     shifts = np.array(list(itertools.product(range(-reach, reach + 1), repeat=3))) @ cell
     vectors = positions[:, None, None] - positions[None, :, None] + shifts
     lengths = np.linalg.norm(vectors, axis=-1)
@@ -56,7 +56,7 @@ def test_a_lone_atom_without_images_is_close_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(min_distance=0.9), Limits(max_energy_change=0.35)], ids=["distance", "energy"]
+    "limits", [Limits(min_distance=0.9), Limits(max_energy_change=0.9)], ids=["distance", "energy"]
 )
 def test_a_trajectory_is_rejected_exactly_if_its_reverse_is(limits: Limits) -> None:
     sites = np.zeros((3, 3))

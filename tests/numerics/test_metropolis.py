@@ -49,7 +49,7 @@ def test_huge_differences_neither_overflow_nor_round_to_chance() -> None:
 
 
 def test_large_total_energies_keep_their_digits() -> None:
-    # 4096 = 2^12 and the difference are exact in binary, so that nothing but the rule's own arithmetic can lose digits.
+    # All numbers are exact in binary: nothing but the rule's own arithmetic can lose digits.
     start, change = -(2.0**17), 2.0**-30
     result = decide(
         potential_start=start,
@@ -73,7 +73,7 @@ def test_an_end_that_is_not_finite_is_rejected(bad: float, which: str) -> None:
 @pytest.mark.parametrize("change", [{"potential_start": math.nan}, {"kinetic_start": math.inf}, {"temperature": 0.0}])
 def test_a_start_that_is_not_finite_is_an_error(change: dict[str, float]) -> None:
     numbers = {"potential_start": 0.0, "potential_end": 0.0, "kinetic_start": 0.0, "kinetic_end": 0.0}
-    with pytest.raises(ValueError, match="finite energy|temperature"):
+    with pytest.raises(ValueError, match=r"finite energy|temperature"):
         decide(**{**numbers, "temperature": 300.0, "log_uniform": -1.0, **change})
 
 

@@ -24,13 +24,9 @@ def oscillator(n_steps: int, timestep: float = 0.1) -> Trajectory:
 def chaos() -> tuple[AnharmonicCrystal, Array, Array, Array]:
     """Return a strongly coupled anharmonic chain with positions, momenta and masses."""
     rng = np.random.default_rng(0)
-    surface = AnharmonicCrystal(rng.uniform(0, 8, size=(6, 3)), spring_constant=0.5, quartic=2.0, coupling=3.0)
-    return (
-        surface,
-        surface.sites + rng.standard_normal((6, 3)),
-        2.0 * rng.standard_normal((6, 3)),
-        np.linspace(1, 50, 6),
-    )
+    surface = AnharmonicCrystal(rng.uniform(0, 8, size=(6, 3)), spring_constant=0.1, quartic=0.2, coupling=3.0)
+    displaced = surface.sites + 2.0 * rng.standard_normal((6, 3))
+    return surface, displaced, 2.0 * rng.standard_normal((6, 3)), np.linspace(1, 3, 6)
 
 
 def test_one_step_by_hand() -> None:
@@ -51,7 +47,7 @@ def test_shadow_energy_is_conserved(n_steps: int) -> None:
 
 def test_reversal_is_exact_to_the_bit() -> None:
     surface, positions, momenta, masses = chaos()
-    rest = {"cell": CELL, "masses": masses, "potential": surface, "timestep": 0.03 * UNIT_TIME, "n_steps": 3000}
+    rest = {"cell": CELL, "masses": masses, "potential": surface, "timestep": 0.02 * UNIT_TIME, "n_steps": 4000}
     there = integrate(positions, momenta, **rest)
     back = integrate(there.positions, -there.momenta, **rest)
     assert not there.divergent
@@ -65,10 +61,10 @@ def test_without_the_lattice_reversal_is_lost(monkeypatch: pytest.MonkeyPatch) -
     # The chaos that the test above survives: rounding errors of 1e-16 grow to the size of the system.
     monkeypatch.setattr(verlet, "snap", lambda values: np.array(values))
     surface, positions, momenta, masses = chaos()
-    rest = {"cell": CELL, "masses": masses, "potential": surface, "timestep": 0.03 * UNIT_TIME, "n_steps": 3000}
+    rest = {"cell": CELL, "masses": masses, "potential": surface, "timestep": 0.02 * UNIT_TIME, "n_steps": 4000}
     there = integrate(positions, momenta, **rest)
     back = integrate(there.positions, -there.momenta, **rest)
-    assert np.abs(back.positions - positions).max() > 1e-3
+    assert np.abs(back.positions - positions).max() > 0.1
 
 
 def test_a_single_precision_model_reverses_too() -> None:
@@ -76,11 +72,11 @@ def test_a_single_precision_model_reverses_too() -> None:
 
     class Single:
         def evaluate(self, positions: Array, cell: Array) -> Evaluation:
-            coarse = AnharmonicCrystal(surface.sites.astype(np.float32), 0.5, 2.0, 3.0)
+            coarse = AnharmonicCrystal(surface.sites.astype(np.float32), 0.1, 0.2, 3.0)
             result = coarse.evaluate(positions.astype(np.float32), cell)
             return Evaluation(float(np.float32(result.energy)), result.forces.astype(np.float32))
 
-    rest = {"cell": CELL, "masses": masses, "potential": Single(), "timestep": 0.03 * UNIT_TIME, "n_steps": 500}
+    rest = {"cell": CELL, "masses": masses, "potential": Single(), "timestep": 0.02 * UNIT_TIME, "n_steps": 500}
     there = integrate(positions, momenta, **rest)
     back = integrate(there.positions, -there.momenta, **rest)
     assert np.array_equal(back.positions, lattice.snap(positions))
@@ -91,7 +87,7 @@ def test_map_is_symplectic_and_preserves_volume() -> None:
     rng = np.random.default_rng(3)
     surface = AnharmonicCrystal(np.zeros((2, 3)), spring_constant=1.0, quartic=1.0, coupling=0.5)
     masses = np.array([1.0, 3.0])
-    start = rng.standard_normal(12)
+    start = 0.5 * rng.standard_normal(12)
 
     def image(z: Array) -> Array:
         path = integrate(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from aiida_slhmc import models
 from aiida_slhmc.worker import cli, io
 from aiida_slhmc.worker.label import label
 from aiida_slhmc.worker.propose import propose
@@ -138,24 +139,25 @@ def test_a_task_without_a_network_imports_no_torch(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
-def test_describe_reads_a_model_beside_the_payload(tmp_path):
-    from aiida_slhmc import models
+def describe(folder: Path) -> dict:
+    # In this process: another one would load torch for each test.
+    done = CliRunner().invoke(cli.main, ["describe", "--folder", str(folder)])
+    assert done.exit_code == 0, done.output
+    return io.read(folder, "output")
 
-    if not models.names():
-        pytest.skip("no model comes with this checkout")
-    (tmp_path / "model.model").write_bytes(models.path(models.names()[0]).read_bytes())
+
+def test_describe_reads_a_model_beside_the_payload(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.model").write_bytes(models.path("tio2-pbe-small").read_bytes())
     io.write(tmp_path, {"file": "model.model"})
-    done = run(tmp_path, "describe")
-    assert done.returncode == 0, done.stderr
-    result = io.read(tmp_path, "output")
+    result = describe(tmp_path)
     assert {"Ti", "O"} <= set(result["symbols"])
     assert len(result["file_sha256"]) == 64
 
 
-def test_describe_without_a_model_is_a_named_failure(tmp_path):
+def test_describe_without_a_model_is_a_named_failure(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     io.write(tmp_path, {"file": "nothing.model"})
-    done = run(tmp_path, "describe")
-    assert done.returncode == 0, done.stderr
-    failure = io.read(tmp_path, "output")["failure"]
+    failure = describe(tmp_path)["failure"]
     assert failure["kind"] == "bad_input"
     assert "nothing.model" in failure["message"]

@@ -37,7 +37,7 @@ def test_infinity_and_nan_come_back(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.int32, bool, "U3"])
 def test_arrays_keep_bits_type_and_shape(tmp_path, dtype):
     array = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
-    io.write(tmp_path, {"array": array, "empty": array[:0], "scalar": array[0, 0].reshape(())})
+    io.write(tmp_path, {"array": array, "empty": array[:0], "scalar": np.asarray(array[0, 0])})
     back = io.read(tmp_path)
     assert back["array"].dtype == array.dtype
     assert back["array"].tobytes() == array.tobytes()

@@ -121,7 +121,7 @@ def test_divergent_proposals_are_rejections_and_the_run_goes_on(aiida_profile):
 
 @pytest.mark.statistics
 def test_wrong_proposals_sample_the_right_ensemble_through_the_workchain(aiida_profile, zscore):
-    """U follows Gamma(3N/2, kT) of the target; without the decision its mean would be 5/3 of that, and the sites off."""
+    """U follows Gamma(3N/2, kT) of the target; without the decision its mean would be 5/3 of that, and more."""
     builder = analytic_builder(
         seed=11,
         budget={"chains": 4, "blocks": 0, "cycles": 1, "production_cycles": 60},
