@@ -17,8 +17,9 @@ from .potential import Array
 def integrated_autocorrelation_time(values: ArrayLike, window: float = 5.0) -> tuple[float, float]:
     """Return the integrated autocorrelation time and its error, in steps of the chain.
 
-    tau = 1 + 2 sum_{t<=M} rho(t) with Sokal's window, the smallest M >= window tau (Sokal, Monte Carlo methods in
-    statistical mechanics, 1996).
+    tau = 1 + 2 sum_{t<=M} rho(t) with Sokal's window, the smallest M >= window max(tau, 1) (Sokal, Monte Carlo methods
+    in statistical mechanics, 1996). The floor under the window keeps an antithetic chain, whose first term alone brings
+    the sum near 0, from stopping there.
 
     :param values: (n,) of one chain, in order.
     :param window: factor of the window.
@@ -37,24 +38,25 @@ def integrated_autocorrelation_time(values: ArrayLike, window: float = 5.0) -> t
     spectrum = np.fft.rfft(x, size)
     rho = np.fft.irfft(spectrum * np.conj(spectrum), size)[:n] / n / variance
     tau = 1.0 + 2.0 * np.cumsum(rho[1:])
-    inside = np.flatnonzero(np.arange(1, n) >= window * tau)
+    inside = np.flatnonzero(np.arange(1, n) >= window * np.maximum(tau, 1.0))
     m = int(inside[0]) + 1 if len(inside) else n - 1
     estimate = float(tau[m - 1])
     return estimate, float(abs(estimate) * math.sqrt(2 * (2 * m + 1) / n))
 
 
 def effective_sample_size(values: ArrayLike) -> float:
-    """Return the number of independent samples that a chain is worth, n/tau.
+    """Return the number of independent samples that a chain is worth, n/max(tau, 1).
+
+    An antithetic chain is worth more than its length; the estimate of tau is not good enough below 1 to count on it.
 
     :param values: (n,) of one chain, in order.
     """
     x = np.asarray(values, dtype=np.float64)
-    # An antithetic chain has tau below 1; a noisy estimate of a short one may fall to zero or below.
-    return len(x) / max(integrated_autocorrelation_time(x)[0], 1.0 / len(x))
+    return len(x) / max(integrated_autocorrelation_time(x)[0], 1.0)
 
 
 def mean_with_error(values: ArrayLike) -> tuple[float, float]:
-    """Return the mean of a chain and its standard error, sd sqrt(tau/n).
+    """Return the mean of a chain and its standard error, sd sqrt(max(tau, 1)/n).
 
     :param values: (n,) of one chain, in order.
     :returns: mean and error; the error of a single value, or of a chain that never moved, is NaN: nothing is known.
