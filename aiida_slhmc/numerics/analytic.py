@@ -31,9 +31,9 @@ class EinsteinCrystal:
         :param cell: (3, 3) in Å; the springs do not see it.
         """
         displacement = positions - self.sites
-        springs = np.broadcast_to(np.asarray(self.spring_constant, dtype=np.float64), (len(positions),))[:, None]
-        energy = self.offset + 0.5 * float(np.sum(springs * displacement**2))
-        return Evaluation(energy, -springs * displacement)
+        # (1, 1) for one spring constant, (N, 1) for one an atom.
+        forces = -np.asarray(self.spring_constant, dtype=np.float64).reshape(-1, 1) * displacement
+        return Evaluation(self.offset - 0.5 * float((forces * displacement).sum()), forces)
 
 
 @dataclass(frozen=True)

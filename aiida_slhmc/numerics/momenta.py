@@ -40,4 +40,4 @@ def kinetic_energy(momenta: Array, masses: Array) -> float:
     :param momenta: (N, 3) in ASE's unit.
     :param masses: (N,) in amu.
     """
-    return float(0.5 * np.sum(momenta**2 / masses[:, None]))
+    return 0.5 * float((momenta**2 / masses[:, None]).sum())

@@ -147,8 +147,9 @@ def _last_history(root: orm.WorkChainNode) -> dict[str, Any] | None:
 
 
 def _paused(root: orm.WorkChainNode) -> list[str]:
-    messages = []
-    for node in root.called_descendants:
-        if node.paused and not node.is_terminated:
-            messages.append(node.process_status or f"process {node.pk} is paused")
-    return messages
+    """Return why chains wait: only chains pause, and a walk over all descendants would cost seconds a look."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
+    query.append(ChainWorkChain, with_incoming="root", filters={"attributes.paused": True}, project=["*"])
+    nodes = [node for node in query.all(flat=True) if not node.is_terminated]
+    return [node.process_status or f"process {node.pk} is paused" for node in nodes]

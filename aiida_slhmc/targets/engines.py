@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from aiida_slhmc.worker.calculators import gpaw_has_stress
+
 from .port import Target, positive
 
 #: SHA-256 of CHGNet's pretrained weights (chgnet 0.4.2) by functional: a name alone would not pin the surface.
@@ -98,11 +100,11 @@ class GpawTarget(Target):
             raise ValueError(f"the parameter 'setups' must name a package and version, or be null, not {setups!r}.")
 
     def has_stress(self, level: Mapping[str, Any]) -> bool:
-        """Return whether the stress can be trusted: GPAW's lacks the exchange part for hybrids, without an error.
+        """Return whether the stress can be trusted: not of a hybrid, and not at a low cut-off.
 
         :param level: level of theory.
         """
-        return bool(level["functional"] != "HSE06")
+        return gpaw_has_stress(level)
 
 
 class EinsteinTarget(Target):

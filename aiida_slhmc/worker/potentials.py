@@ -84,7 +84,7 @@ class GpawPotential:
         calculators.gpaw_calculator(level, None)
 
     def evaluate(self, positions: Array, cell: Array) -> Evaluation:
-        """Evaluate one structure: the free energy, its forces, and the stress unless the functional is a hybrid.
+        """Evaluate one structure: the free energy, its forces, and the stress if it can be trusted.
 
         :param positions: (N, 3) in Å.
         :param cell: (3, 3) in Å.
@@ -92,9 +92,8 @@ class GpawPotential:
         """
         from gpaw import ConvergenceError
 
-        # GPAW leaves the exchange part out of a hybrid's stress, by several eV/Å³, without an error.
-        stress = self.level["functional"] != "HSE06"
-        with tempfile.TemporaryDirectory() as folder:
+        stress = calculators.gpaw_has_stress(self.level)
+        with tempfile.TemporaryDirectory() as folder, calculators.quiet():
             log = self.log or str(Path(folder) / "gpaw.txt")
             calc = calculators.gpaw_calculator(self.level, log)
             try:

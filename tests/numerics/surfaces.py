@@ -73,6 +73,7 @@ def harmonic_acceptance(target: float, model: float, timestep: float, n_steps: i
     return 4.0 / math.pi * math.atan(1.0 / s), 0.5 * (s - 1.0 / s) ** 2
 
 
-def thermal(sites: Array, spring_constant: float, rng: np.random.Generator) -> Array:
-    """Draw positions of an Einstein crystal at kT = 1 eV: a chain that starts with them needs no burn-in."""
-    return sites + rng.standard_normal(sites.shape) / math.sqrt(spring_constant)
+def thermal(n_chains: int, sites: Array, spring_constant: float, seed: int, kt: float = 1.0) -> Array:
+    """Draw positions of an Einstein crystal (or, up to translation, a mean-field solid), one structure a chain."""
+    displacements = np.random.default_rng(seed).standard_normal((n_chains, *sites.shape))
+    return sites + math.sqrt(kt / spring_constant) * displacements

@@ -102,3 +102,19 @@ def test_repeats_count() -> None:
     assert abs(states.mean() - 0.2) < 4 * math.sqrt(0.16 * 0.6 / 40_000)
     # Every acceptance changes the state: the accepted states alternate, whatever the probabilities.
     assert abs(states[accepted].mean() - 0.5) < 1e-3
+
+
+def test_a_choice_of_kernel_that_looks_at_the_state_is_biased() -> None:
+    # Two states of equal energy. Either kernel keeps (1/2, 1/2): one proposes the other state every second time, one
+    # every twentieth. Taken in turns by the state itself, they keep (1/11, 10/11).
+    share = {0: 0.5, 1: 0.05}
+    rng = np.random.default_rng(9)
+    n, state, states = 40_000, 0, []
+    for log_uniform in np.log1p(-rng.random(n)):
+        if rng.random() < share[state]:
+            assert decision(0.0, log_uniform).accepted
+            state = 1 - state
+        states.append(state)
+    # Second eigenvalue 1 - 0.55.
+    tau = 1.45 / 0.55
+    assert abs(np.mean(states) - 10 / 11) < 4 * math.sqrt(10 / 121 * tau / n)

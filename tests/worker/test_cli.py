@@ -20,10 +20,11 @@ SCRIPT = Path(sys.executable).with_name("slhmc-worker")
 
 
 def run(folder: Path, task: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [SCRIPT, task, "--folder", "."]
     return subprocess.run(
-        [SCRIPT, task, "--folder", "."],
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
 
 
 def crystal() -> dict:

@@ -65,6 +65,7 @@ def test_missing_file_is_not_taken_for_a_name(tmp_path):
 @pytest.mark.slow
 def test_a_cached_mace_mp_small_works_offline(no_network):
     """The architecture of MACE-MP-0-small, with random weights: same elements, size and parameters."""
+    import mace  # noqa: F401  (before e3nn)
     import torch
     from e3nn import o3
     from mace import modules

@@ -104,7 +104,7 @@ def test_a_truncated_array_file_is_a_value_error(tmp_path, keep):
     io.write(tmp_path, {"a": np.arange(100.0)})
     file = tmp_path / "input.npz"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="npz|pickle|broken"):
+    with pytest.raises(ValueError, match=r"npz|pickle|broken"):
         io.read(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_a_truncated_array_file_is_a_value_error(tmp_path, keep):
 def test_a_broken_text_file_is_a_value_error(tmp_path, text):
     io.write(tmp_path, {"a": np.arange(3)})
     (tmp_path / "input.json").write_text(text)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         io.read(tmp_path)
 
 

@@ -125,7 +125,9 @@ class Broken:
         raise self.error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("two\nlines"), ValueError("x"), ZeroDivisionError("x"), OSError("disk")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("two\nlines"), ValueError("x"), ZeroDivisionError("x"), OSError("disk")]
+)
 def test_a_failure_of_the_engine_is_named(monkeypatch, error):
     monkeypatch.setattr(module, "build_potential", lambda *args, **kwargs: Broken(error))
     with pytest.raises(TaskError, match=f"'ase' gave no label: {type(error).__name__}") as caught:
@@ -140,7 +142,7 @@ def test_a_defect_is_not_hidden(monkeypatch):
         label(payload(copper(), EMT))
 
 
-# -- GPAW ---------------------------------------------------------------------------------------------------------------
+# -- GPAW
 
 needs_gpaw = pytest.mark.skipif(
     importlib.util.find_spec("gpaw") is None, reason="GPAW is not installed: scripts/install_gpaw.sh"
@@ -179,8 +181,8 @@ def test_gpaw_labels_rutile(pbe):
     assert result["converged"] is True
     assert 5 < result["scf_steps"] < 60
     assert result["version"] == importlib.import_module("gpaw").__version__
-    assert result["stress"].shape == (3, 3)
-    np.testing.assert_allclose(result["stress"], result["stress"].T, atol=1e-6)
+    # At this cut-off the stress is that of the incomplete basis.
+    assert "stress" not in result
     # The grid of the exchange-correlation energy feels where the crystal as a whole stands, a little.
     np.testing.assert_allclose(result["forces"].sum(axis=0), 0.0, atol=0.1)
     # The energy is the free energy, which the forces belong to, not its extrapolation to zero smearing.
@@ -226,16 +228,20 @@ def test_gpaw_that_does_not_converge_says_so():
 @pytest.mark.dft
 @needs_gpaw
 def test_gpaw_gives_no_stress_of_a_hybrid():
-    result = label(payload(magnesia(), gpaw("HSE06", cutoff=250.0)))
+    """At a cut-off that would do, were it not for the exchange."""
+    atoms = bulk("MgO", "rocksalt", a=4.1)
+    result = label(payload(atoms, gpaw("HSE06", cutoff=700.0)))
     assert "stress" not in result
-    assert np.abs(result["forces"]).max() > 0.1
+    plain = label(payload(atoms, gpaw("PBE", cutoff=700.0)))
+    np.testing.assert_allclose(plain["stress"], plain["stress"].T, atol=1e-6)
+    # Compressed, it pushes: the lattice constant of PBE is 4.26 Å.
+    assert np.trace(plain["stress"]) < -0.1
 
 
 @pytest.mark.dft
 @needs_gpaw
 def test_gpaw_with_r2scan():
     plain, meta = (label(payload(magnesia(), gpaw(functional, cutoff=250.0))) for functional in ("PBE", "r2SCAN"))
-    assert "stress" in meta
     assert abs(plain["energy"] - meta["energy"]) > 0.1
     np.testing.assert_allclose(plain["forces"], meta["forces"], atol=1.0)
 
@@ -243,7 +249,7 @@ def test_gpaw_with_r2scan():
 @pytest.mark.dft
 @needs_gpaw
 def test_gpaw_with_other_setups_than_the_level_names():
-    with pytest.raises(TaskError, match="'gpaw-data 0.0.1', here is 'gpaw-data") as caught:
+    with pytest.raises(TaskError, match=r"'gpaw-data 0\.0\.1', here is 'gpaw-data") as caught:
         label(payload(magnesia(), gpaw(setups="gpaw-data 0.0.1")))
     assert caught.value.kind == "bad_input"
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 import pickle
 
+import mace  # noqa: F401  (before e3nn)
 import numpy as np
 import pytest
 import torch
