@@ -39,28 +39,25 @@ if works; then
     exit 0
 fi
 
-# Where the linker does not find a library, its -dev package is missing. This looks beyond Debian's own packages.
+# Where the linker finds a library, it can be used, wherever it came from.
 has() {
     echo 'int main() { return 0; }' | g++ -x c++ - "-l$1" -o /dev/null 2>/dev/null
 }
-command -v g++ >/dev/null || missing="g++"
-missing="${missing:-}"
-if [ -z "$missing" ]; then
-    has xc || missing="$missing libxc-dev"
-    has openblas || missing="$missing libopenblas-dev"
-    has fftw3 || missing="$missing libfftw3-dev"
-else
-    missing="g++ libxc-dev libopenblas-dev libfftw3-dev"
-fi
-if [ -n "$missing" ]; then
+missing=()
+command -v g++ >/dev/null || missing+=(g++)
+has xc || missing+=(libxc-dev)
+has openblas || missing+=(libopenblas-dev)
+has fftw3 || missing+=(libfftw3-dev)
+"$python" -c 'import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+    missing+=(python3-dev)
+if [ "${#missing[@]}" -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        echo "install_gpaw: installing$( [ "${missing:0:1}" = ' ' ] || echo ' ')$missing"
+        echo "install_gpaw: installing ${missing[*]}"
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -qq
-        # shellcheck disable=SC2086  # several packages
-        apt-get install -y -qq --no-install-recommends $missing >/dev/null
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     else
-        fail "these packages are missing:$( [ "${missing:0:1}" = ' ' ] || echo ' ')$missing (names of Debian and Ubuntu). Install them as root, then run this again."
+        fail "these packages are missing: ${missing[*]} (names of Debian and Ubuntu). Install them as root, then run this again."
     fi
 fi
 
@@ -86,8 +83,7 @@ if [ -f "$root/constraints.txt" ]; then
     constraints+=(--constraint "$root/constraints.txt")
 fi
 
-# Without build isolation the extension would need numpy's headers of the right version here; with it, pip builds in a
-# folder of its own against the constrained versions.
+# pip builds in a folder of its own; the variable makes it build against the versions that are here.
 GPAW_CONFIG="$work/siteconfig.py" PIP_CONSTRAINT="$work/before.txt" "$python" -m pip install \
     --disable-pip-version-check --quiet "${constraints[@]}" "gpaw==$version" "gpaw-data==$data_version"
 

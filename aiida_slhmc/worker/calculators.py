@@ -22,8 +22,8 @@ GPAW_FUNCTIONALS: dict[str, Any] = {
     "r2SCAN": "MGGA_X_R2SCAN+MGGA_C_R2SCAN",
     "HSE06": {"name": "HSE06", "backend": "pw"},
 }
-#: Lowest cut-off (eV) at which GPAW's stress is handed on. The basis is that of the cell as it is, so that an incomplete
-#: one pulls the cell together (Pulay stress): the pressure of rutile is 126 GPa off at 340 eV, 19 at 520, 2 at 700.
+#: Lowest cut-off (eV) at which GPAW's stress is handed on. An incomplete basis of plane waves pulls the cell together
+#: (Pulay stress): the pressure of rutile is 126 GPa off at 340 eV, 19 at 520, 2 at 700.
 GPAW_STRESS_CUTOFF = 700.0
 #: What to install for an engine.
 INSTALL = {

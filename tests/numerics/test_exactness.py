@@ -30,8 +30,10 @@ N_CHAINS = 24
 SITES = np.zeros((15, 3))
 TARGET = EinsteinCrystal(SITES, 1.0)
 SETTINGS = hmc.Settings(UNIT_TEMPERATURE, 0.2 * UNIT_TIME, 8)
-#: Deliberately wrong: spring constant (1 eV/Å² is right) and shift of every minimum in Å along x, y and z.
-MODELS = {"slightly wrong": (1.06, 0.02), "wrong": (1.25, 0.06), "badly wrong": (1.5, 0.12)}
+#: Deliberately wrong: spring constant (1 eV/Å² is right) and shift of every minimum in Å along x, y and z. Too soft
+#: rather than too stiff: a model narrower than the target seldom proposes the target's tails and seldom leads out of
+#: them, which is exact but makes the errors of short chains hard to know.
+MODELS = {"slightly wrong": (0.95, 0.02), "wrong": (0.85, 0.06), "badly wrong": (0.75, 0.08)}
 
 
 def sample(model: str, seed: int, n_cycles: int) -> list[hmc.ChainRecord]:
@@ -42,10 +44,10 @@ def sample(model: str, seed: int, n_cycles: int) -> list[hmc.ChainRecord]:
 
 
 @pytest.mark.parametrize(
-    ("model", "low", "high"), [("slightly wrong", 0.83, 0.93), ("wrong", 0.45, 0.62), ("badly wrong", 0.1, 0.35)]
+    ("model", "low", "high"), [("slightly wrong", 0.8, 0.9), ("wrong", 0.5, 0.6), ("badly wrong", 0.25, 0.4)]
 )
 def test_a_wrong_model_samples_the_target(model: str, low: float, high: float, zscore: ZScores, seed: int) -> None:
-    records = sample(model, seed, 250)
+    records = sample(model, seed, 240)
     # The model's error costs acceptance, and nothing else.
     acceptance = means(records, lambda record: record.probabilities).mean()
     assert low < acceptance < high
@@ -67,7 +69,7 @@ def test_without_the_metropolis_step_it_samples_the_model(
     model: str, zscore: ZScores, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metropolis, "decide", accept_all)
-    energies = means(sample(model, seed, 250), lambda record: record.energies)
+    energies = means(sample(model, seed, 120), lambda record: record.energies)
     spring_constant, shift = MODELS[model]
     zscore.wrong(f"{model} model, no Metropolis step: mean U/kT", energies, 22.5, bound=8.0)
     # What comes out instead is the model's own ensemble, up to the error of the time step.
@@ -75,6 +77,7 @@ def test_without_the_metropolis_step_it_samples_the_model(
     assert energies.mean() == pytest.approx(expected, rel=0.02)
 
 
+#: Spring constants of target and model (eV/Å²), time step, number of steps; acceptance and mean of delta/kT.
 CLOSED_FORMS = [
     (1.0, 1.0, 1.0, 5, 0.92083, 0.03125),
     (1.0, 1.2, 0.1, 12, 0.94484, 0.01509),
@@ -96,19 +99,11 @@ def test_acceptance_of_an_oscillator(
     exact_acceptance, exact_delta = harmonic_acceptance(target, model, timestep, n_steps)
     assert (exact_acceptance, exact_delta) == pytest.approx((acceptance, delta), abs=6e-6)
     # Every component of a large Einstein crystal is an oscillator of its own: one trajectory is 4e5 of them.
-    n_atoms = 133_334
-    sites = np.zeros((n_atoms, 3))
+    sites, masses = np.zeros((133_334, 3)), np.ones(133_334)
+    surface = EinsteinCrystal(sites, model)
     start = thermal(1, sites, target, seed)[0]
-    drawn = momenta.draw(np.ones(n_atoms), UNIT_TEMPERATURE, np.random.default_rng([seed, 1]))
-    path = integrate(
-        start,
-        drawn,
-        CELL,
-        np.ones(n_atoms),
-        EinsteinCrystal(sites, model),
-        timestep=timestep * UNIT_TIME,
-        n_steps=n_steps,
-    )
+    drawn = momenta.draw(masses, UNIT_TEMPERATURE, np.random.default_rng([seed, 1]))
+    path = integrate(start, drawn, CELL, masses, surface, timestep=timestep * UNIT_TIME, n_steps=n_steps)
     rows = np.stack([start, path.positions, drawn, path.momenta], axis=-1).reshape(-1, 4) ** 2 / 2
     decisions = [
         metropolis.decide(
@@ -210,23 +205,23 @@ def test_energy_of_a_solid_follows_the_gamma_law(zscore: ZScores, seed: int) -> 
     assert stats.kstest(thinned, stats.gamma(70.5, scale=1.05 * kt).cdf).pvalue < 1e-4
 
 
-def tight(limit: float, seed: int) -> list[hmc.ChainRecord]:
-    """Sample six oscillators in steps so long, on a model so wrong, that the limit often strikes."""
-    sites = np.zeros((2, 3))
-    settings = hmc.Settings(UNIT_TEMPERATURE, 1.2 * UNIT_TIME, 3, limits=Limits(max_energy_change=limit))
+def tight(seed: int) -> list[hmc.ChainRecord]:
+    """Sample three oscillators in steps so long, on a model so wrong, that the limit strikes more often than not."""
+    sites = np.zeros((1, 3))
+    settings = hmc.Settings(UNIT_TEMPERATURE, 2.2 * UNIT_TIME, 2, "fixed", limits=Limits(max_energy_change=1.0))
     starts = thermal(N_CHAINS, sites, 1.0, seed)
     return run_chains(
-        starts, EinsteinCrystal(sites, 1.0), EinsteinCrystal(sites, 1.5), settings, n_cycles=400, seed=seed
+        starts, EinsteinCrystal(sites, 1.0), EinsteinCrystal(sites, 0.5), settings, n_cycles=500, seed=seed
     )
 
 
 def test_a_tight_limit_on_the_energy_keeps_the_ensemble(zscore: ZScores, seed: int) -> None:
-    records = tight(3.0, seed)
+    records = tight(seed)
     divergent = means(records, lambda record: record.divergent).mean()
     assert 0.3 < divergent < 0.9
     name = f"spread of H limited, {divergent:.2f} rejected unseen"
-    zscore.chains(f"{name}: mean U/kT", means(records, lambda record: record.energies), 3.0)
-    zscore.chains(f"{name}: variance U/kT", means(records, lambda record: (record.energies - 3.0) ** 2), 3.0)
+    zscore.chains(f"{name}: mean U/kT", means(records, lambda record: record.energies), 1.5)
+    zscore.chains(f"{name}: variance U/kT", means(records, lambda record: (record.energies - 1.5) ** 2), 1.5)
 
 
 def test_a_limit_relative_to_the_start_is_caught(zscore: ZScores, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,8 +233,8 @@ def test_a_limit_relative_to_the_start_is_caught(zscore: ZScores, seed: int, mon
         return "too far" if abs(total - self.start) > (self.limits.max_energy_change or math.inf) else ""
 
     monkeypatch.setattr(Watch, "visited", relative)
-    energies = means(tight(3.0, seed), lambda record: record.energies)
-    zscore.wrong("change of H since the start limited: mean U/kT", energies, 3.0, bound=5.0)
+    energies = means(tight(seed), lambda record: record.energies)
+    zscore.wrong("change of H since the start limited: mean U/kT", energies, 1.5, bound=5.0)
 
 
 def test_a_limit_on_distances_samples_what_is_left(zscore: ZScores, seed: int) -> None:
@@ -327,11 +322,14 @@ def test_a_random_length_does_not_resonate(zscore: ZScores, seed: int) -> None:
 
 
 def test_repeats_belong_to_the_chain(zscore: ZScores, seed: int) -> None:
-    records = sample("badly wrong", seed, 250)
+    sites = np.zeros((2, 3))
+    settings = hmc.Settings(UNIT_TEMPERATURE, 0.4 * UNIT_TIME, 4)
+    target, model = EinsteinCrystal(sites, 1.0), EinsteinCrystal(sites, 0.3)
+    records = run_chains(thermal(N_CHAINS, sites, 1.0, seed), target, model, settings, n_cycles=200, seed=seed)
     kept = means(records, lambda record: record.energies)
-    zscore.chains("states with repeats: mean U/kT", kept, 22.5)
+    zscore.chains("states with repeats: mean U/kT", kept, 3.0)
     accepted = means(records, lambda record: record.endpoint_energies[record.accepted])
-    zscore.wrong("accepted endpoints, repeats dropped: mean U/kT", accepted, 22.5, bound=6.0)
+    zscore.wrong("accepted endpoints, repeats dropped: mean U/kT", accepted, 3.0, bound=6.0)
 
 
 def test_adaptation_to_the_current_state_is_biased(zscore: ZScores, seed: int) -> None:

@@ -139,7 +139,7 @@ def test_numbers_keep_what_a_database_keeps():
         ({"engine": "einstein"}, "needs the parameter 'sites'"),
         ({"engine": "einstein", "parameters": {"sites": [[0, 0, 0]], "spring_constant": -1}}, "greater than 0"),
         ({"engine": "einstein", "parameters": {"sites": [0, 0], "spring_constant": 1}}, r"positions \(N, 3\)"),
-        ({"engine": "einstein", "parameters": {"sites": [[0, 0, 0]], "spring_constant": [1, 2]}}, "number, or 1, not 2"),
+        ({"engine": "einstein", "parameters": {"sites": [[0, 0, 0]], "spring_constant": [1, 2]}}, "or 1, not 2"),
         ({"engine": "einstein", "parameters": {"sites": [["a", 0, 0]], "spring_constant": 1}}, "must be numbers"),
         ({"engine": "ase"}, "needs the parameter 'calculator'"),
         ({"engine": "ase", "parameters": {"calculator": 3}}, "ASE's name of a calculator"),

@@ -48,7 +48,7 @@ def target() -> torch.nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += (
-                0.05 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                0.15 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
             )
         buffer = torch.atleast_2d(model.atomic_energies_fn.atomic_energies)
         for number, offset in OFFSETS.items():

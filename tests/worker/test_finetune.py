@@ -64,7 +64,9 @@ def test_same_seed_same_weights_with_threads(tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        hashes = {finetune(payload(tmp_path / f"{run}.model"))["description"]["state_sha256"] for run in range(2)}
+        hashes = {
+            finetune(payload(tmp_path / f"{run}.model", count=4))["description"]["state_sha256"] for run in range(2)
+        }
     finally:
         torch.set_num_threads(before)
     assert len(hashes) == 1
@@ -105,11 +107,18 @@ def test_never_worse_than_the_start(tmp_path):
     assert result["description"]["state_sha256"] == models.describe(MODEL)["state_sha256"]
 
 
+@pytest.fixture(scope="module")
+def two_elements(tmp_path_factory):
+    """Return the file of a model of O and Ti only."""
+    path = tmp_path_factory.mktemp("two") / "start.model"
+    models.save(tiny_model(["Default"], np.array([[-1.55, -2.55]]), [8, 22]), path)
+    return path
+
+
 @pytest.mark.parametrize("policy", ["estimated", "average"])
-def test_reference_energies_are_honoured_in_every_cycle(tmp_path, policy):
+def test_reference_energies_are_honoured_in_every_cycle(tmp_path, two_elements, policy):
     """From the second cycle on, model and data share their elements: there MACE 0.3.16 loses the new E0s."""
-    start = tmp_path / "start.model"
-    models.save(tiny_model(["Default"], np.array([[-1.55, -2.55]]), [8, 22]), start)
+    start = two_elements
     chunk = labelled(rattled(4, 11))
     for cycle, offset in enumerate((0.0, -40.0)):
         out = tmp_path / f"{cycle}.model"
@@ -128,13 +137,13 @@ def test_reference_energies_are_honoured_in_every_cycle(tmp_path, policy):
 
 
 @pytest.mark.skipif(mace.__version__ != "0.3.16", reason="the trap is of this version")
-def test_the_trap_that_the_reference_energies_fall_into():
+def test_the_trap_that_the_reference_energies_fall_into(two_elements):
     """Why the loop does not go through MACE's transfer of foundation weights."""
     from mace.tools import AtomicNumberTable
     from mace.tools.finetuning_utils import load_foundations_elements
 
-    foundation = tiny_model(["Default"], np.array([[-1.55, -2.55]]), [8, 22])
-    new = tiny_model(["Default"], np.array([[-4.2, -3.9]]), [8, 22])
+    foundation, new = models.read(two_elements), models.read(two_elements)
+    new.atomic_energies_fn.atomic_energies[...] = torch.tensor([-4.2, -3.9])
     load_foundations_elements(new, foundation, AtomicNumberTable([8, 22]), load_readout=True, max_L=0)
     assert models.reference_energies(new) == {8: -1.55, 22: -2.55}
 

@@ -115,7 +115,10 @@ def evaluate(model: torch.nn.Module, data: Sequence[AtomicData], settings: Hyper
     :param settings: weights of the loss, frames at a time.
     """
     function = loss_function(settings, model_dtype(model))
-    loader = torch_geometric.dataloader.DataLoader(list(data), batch_size=settings.valid_batch_size)
+    # Even a loader that shuffles nothing draws from the process's generator, unless it is given one.
+    loader = torch_geometric.dataloader.DataLoader(
+        list(data), batch_size=settings.valid_batch_size, generator=torch.Generator()
+    )
     loss = energy = forces = stress = 0.0
     n_components = n_stresses = 0
     energies: list[float] = []
