@@ -158,7 +158,7 @@ def test_absent_elements_keep_their_energies(tmp_path):
 
 
 def test_without_validation_frames_the_training_frames_judge(tmp_path):
-    values = payload(tmp_path / "new.model", count=4, max_epochs=1)
+    values = payload(tmp_path / "new.model", count=4, max_epochs=1, learning_rate=1e-3)
     values["split"] = [np.zeros(4, dtype=int)]
     result = finetune(values)
     assert result["validated_on"] == "train"
@@ -185,13 +185,13 @@ def test_stress_errors_are_none_where_no_stress_is_known(tmp_path):
 
 
 def test_single_precision(tmp_path):
-    result = finetune(payload(tmp_path / "new.model", count=4, max_epochs=1, dtype="float32"))
+    result = finetune(payload(tmp_path / "new.model", count=4, max_epochs=1, dtype="float32", learning_rate=1e-3))
     assert result["description"]["dtype"] == "float32"
     assert result["improved"]
 
 
 def test_paper_settings_start_far_off_with_average_energies(tmp_path):
-    """The interaction energy is counted twice at first: FACTS of the paper's setting, not a fault of the loop."""
+    """The interaction energy is counted twice at first: so it is with the paper's policy, whatever the program."""
     values = payload(tmp_path / "new.model", count=4)
     values["hyperparameters"] = {"protocol": "paper", "max_epochs": 2}
     result = finetune(values)
