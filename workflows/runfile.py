@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,9 @@ def load_model(value: Any, folder: Path) -> MaceModelData:
     :param folder: what relative paths are relative to.
     :raises RunFileError: if there is no such model.
     """
-    from aiida_slhmc.worker.models import describe, resolve_foundation
+    # MACE says at import what GPU packages are missing; a user can do nothing with it.
+    with contextlib.redirect_stdout(io.StringIO()):
+        from aiida_slhmc.worker.models import describe, resolve_foundation
 
     if isinstance(value, int):
         return _load_node(value, MaceModelData, "model")

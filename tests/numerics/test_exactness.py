@@ -211,7 +211,7 @@ def tight(seed: int) -> list[hmc.ChainRecord]:
     settings = hmc.Settings(UNIT_TEMPERATURE, 2.2 * UNIT_TIME, 2, "fixed", limits=Limits(max_energy_change=1.0))
     starts = thermal(N_CHAINS, sites, 1.0, seed)
     return run_chains(
-        starts, EinsteinCrystal(sites, 1.0), EinsteinCrystal(sites, 0.5), settings, n_cycles=500, seed=seed
+        starts, EinsteinCrystal(sites, 1.0), EinsteinCrystal(sites, 0.5), settings, n_cycles=900, seed=seed
     )
 
 
@@ -329,7 +329,7 @@ def test_repeats_belong_to_the_chain(zscore: ZScores, seed: int) -> None:
     kept = means(records, lambda record: record.energies)
     zscore.chains("states with repeats: mean U/kT", kept, 3.0)
     accepted = means(records, lambda record: record.endpoint_energies[record.accepted])
-    zscore.wrong("accepted endpoints, repeats dropped: mean U/kT", accepted, 3.0, bound=6.0)
+    zscore.wrong("accepted endpoints alone, less states with repeats: mean U/kT", accepted - kept, 0.0)
 
 
 def test_adaptation_to_the_current_state_is_biased(zscore: ZScores, seed: int) -> None:
