@@ -145,7 +145,10 @@ class GraphBuilder:
         :param cell: (3, 3) in Å, rows are lattice vectors.
         :param pbc: (3,) whether each direction is periodic.
         :returns: the model's input for a batch of one.
+        :raises TaskError: ``not_finite`` if a position is not: the neighbour list would search for it without end.
         """
+        if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+            raise TaskError("not_finite", "the structure has positions or a cell that are not finite.")
         periodic = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
         positions = np.array(positions, dtype=np.float64)
         # A copy, since MACE's neighbour list writes into the cell in directions that are not periodic.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -224,9 +225,13 @@ class MacePotential:
 
         :param positions: (N, 3) in Å.
         :param cell: (3, 3) in Å, rows are lattice vectors.
-        :returns: total energy in eV, forces in eV/Å, stress in eV/Å³ (None unless periodic in all directions).
+        :returns: total energy in eV, forces in eV/Å, stress in eV/Å³ (None unless periodic in all directions); all NaN
+            if a position is not finite, so that a trajectory that ran away is found to have diverged.
         """
         periodic = all(self._pbc)
+        if not np.isfinite(positions).all():
+            stress = np.full((3, 3), np.nan) if periodic else None
+            return Evaluation(math.nan, np.full((len(self._numbers), 3), np.nan), stress)
         answer = outputs(self._model, self._graph(self._numbers, positions, cell, self._pbc), stress=periodic)
         return Evaluation(
             energy=float(answer["energy"].item()),

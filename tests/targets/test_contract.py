@@ -68,7 +68,7 @@ def test_gpaw_keeps_the_contract():
     atoms.rattle(0.05, seed=1)
     # Some Pulay stress is left at this cut-off.
     report = check_target(level, atoms, tolerances=Tolerances(stress=0.01), directions=1)
-    assert report.repeat_error == 0.0
+    assert report.repeat_error < 1e-9
     assert report.force_error < 5e-3
 
 

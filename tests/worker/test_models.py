@@ -166,6 +166,20 @@ def test_is_a_pure_function_from_the_first_call_on():
     assert answers[0] == answers[1]
 
 
+@pytest.mark.timeout(60)
+def test_positions_that_are_not_finite_give_nan():
+    """MACE's neighbour list does not return from them."""
+    atoms = rutile()
+    potential = models.MacePotential(MODEL, atoms.numbers, atoms.pbc)
+    for bad in (np.nan, np.inf):
+        positions = atoms.positions.copy()
+        positions[1, 2] = bad
+        answer = potential.evaluate(positions, atoms.cell[:])
+        assert np.isnan(answer.energy)
+        assert np.isnan(answer.forces).all()
+        assert np.isnan(answer.stress).all()
+
+
 def test_evaluation_leaves_its_arguments_alone():
     atoms = rattled(1, seed=2)[0]
     positions, cell = atoms.positions.copy(), atoms.cell[:].copy()

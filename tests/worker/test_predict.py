@@ -46,6 +46,14 @@ def test_other_engines_answer_frame_by_frame():
     np.testing.assert_allclose(result["forces"][1], -2.0 * moved, atol=1e-12)
 
 
+def test_a_frame_that_is_not_finite_is_told_of():
+    frames = labelled(rattled(1, seed=6))
+    frames["positions"][0, 0, 0] = np.nan
+    with pytest.raises(TaskError, match="not finite") as caught:
+        predict({"potential": SPEC, "frames": frames})
+    assert caught.value.kind == "not_finite"
+
+
 def test_foreign_element_is_bad_input():
     frames = labelled(rattled(1, seed=6))
     frames["numbers"] = np.full_like(frames["numbers"], 14)

@@ -124,7 +124,8 @@ def evaluate(model: torch.nn.Module, data: Sequence[AtomicData], settings: Hyper
     energies: list[float] = []
     with _frozen(model), unprofiled():
         for batch in loader:
-            answer = _forward(model, batch, training=False, stress=True)
+            given = _forward(model, batch, training=False, stress=True)
+            answer = {name: given[name].detach() for name in ("energy", "forces", "stress")}
             sizes = batch.ptr[1:] - batch.ptr[:-1]
             loss += batch.num_graphs * float(function(pred=answer, ref=batch))
             energy += float((((batch.energy - answer["energy"]) / sizes) ** 2).sum())
@@ -133,7 +134,7 @@ def evaluate(model: torch.nn.Module, data: Sequence[AtomicData], settings: Hyper
             labelled = batch.stress_weight > 0
             stress += float(((batch.stress - answer["stress"])[labelled] ** 2).sum())
             n_stresses += 9 * int(labelled.sum())
-            energies += answer["energy"].detach().tolist()
+            energies += answer["energy"].tolist()
     return Errors(
         loss=loss / len(data),
         energy=math.sqrt(energy / len(data)) if energy >= 0 else math.nan,
