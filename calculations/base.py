@@ -167,7 +167,7 @@ class WorkerCalculation(CalcJob):
         """Return the payload of the task, with file names relative to the job's folder."""
         raise NotImplementedError
 
-    def extra_retrieve(self) -> list[str]:
+    def extra_retrieve(self) -> list[Any]:
         """Return further files to retrieve."""
         return []
 

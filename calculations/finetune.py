@@ -83,7 +83,7 @@ class FinetuneCalculation(base.WorkerCalculation):
         inputs = self.inputs
         return payload(base.MODEL_FILE, inputs.dataset, inputs.hyperparameters, inputs.seed, base.NEW_MODEL_FILE)
 
-    def extra_retrieve(self) -> list[str]:
+    def extra_retrieve(self) -> list[Any]:
         """Return the new model's file name."""
         return [base.NEW_MODEL_FILE]
 

@@ -75,6 +75,10 @@ class LabelCalculation(base.WorkerCalculation):
         """Return the payload of the task."""
         return payload(self.inputs.structure, self.inputs.level)
 
+    def extra_retrieve(self) -> list[Any]:
+        """Return the engine's own log, which not every engine writes: a pattern may match nothing."""
+        return [("engine.txt*", ".", 0)]
+
 
 class LabelParser(base.WorkerParser):
     """Parse a label."""
