@@ -1,7 +1,8 @@
 """Make the foundation model of the package: a small MACE distilled from CHGNet's PBE surface of rutile TiO2.
 
 Usage: ``python scripts/make_foundation.py [--epochs N] [--out FOLDER]``. Writes ``tio2-pbe-small.model`` and ``.json``.
-The seeds fix frames, initial weights and order; on another processor the last digits differ.
+The seeds fix frames, initial weights and order: running it again gives a model of the same quality. It need not give
+the same bytes, since rounding differs between processors, thread counts and versions of torch.
 """
 
 from __future__ import annotations
