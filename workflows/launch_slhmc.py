@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 
+import aiida_slhmc
 from aiida_slhmc.cli.launch import launch_file
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "gpaw-pbe.yaml"
+# Not from __file__: verdi run sets it to the bare name of the script.
+EXAMPLE = Path(aiida_slhmc.__file__).resolve().parents[1] / "examples" / "gpaw-pbe.yaml"
 
 
 @click.command()

@@ -23,13 +23,13 @@ RUN: dict[str, Any] = {
 #: Exact sampling of each surface on itself, to compare the ensembles.
 DYNAMICS = {
     "timestep": 1.0,
-    "length": 12,
+    "length": 10,
     "length_law": "uniform",
     "centre_of_mass": "keep",
     "min_distance": 0.7,
     "max_energy_change": None,
-    "samples": 100,
-    "discard": 10,
+    "samples": 70,
+    "discard": 8,
 }
 COMPARISON = {"pair": ["Ti", "O"], "seed": 0, "resamples": 200}
 #: Folder of the isolated profile within the output folder.
