@@ -78,7 +78,11 @@ def propose(payload: Mapping[str, Any]) -> dict[str, Any]:
     settings = kernel_settings(payload)
     potential = build_potential(need(payload, "potential", _WHAT), payload["numbers"], need(payload, "pbc", _WHAT))
     stream = {key: int(need(payload, key, _WHAT)) for key in ("seed", "chain", "cycle")}
-    move = hmc.propose(positions, cell, masses, potential, settings, **stream)
+    try:
+        move = hmc.propose(positions, cell, masses, potential, settings, **stream)
+    except ValueError as error:
+        # 'remove' on a surface that is pinned in space is not reversible, and only the surface can tell.
+        raise TaskError("bad_input", str(error)) from error
     return {
         "positions": move.positions,
         "cell": move.cell,
