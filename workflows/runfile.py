@@ -147,8 +147,9 @@ def load_code(value: str, name: str) -> orm.AbstractCode:
     try:
         return orm.load_code(value)
     except (NotExistent, MultipleObjectsError, ValueError) as error:
-        known = orm.QueryBuilder().append(orm.AbstractCode).all(flat=True)
-        labels = ", ".join(sorted(code.full_label for code in known)) or "none"
+        query = orm.QueryBuilder().append(orm.Computer, tag="computer", project="label")
+        query.append(orm.AbstractCode, with_computer="computer", project="label")
+        labels = ", ".join(sorted(f"{code}@{computer}" for computer, code in query.all())) or "none"
         raise RunFileError(f"{name}: there is no code '{value}' in this profile; it has: {labels}.") from error
 
 
