@@ -132,7 +132,8 @@ def _run(output: Path, *, seed: int, plain: bool, kept: bool) -> None:
         click.echo(f"  AIIDA_PATH={_aiida_path()} verdi process status {run.pk}")
     else:
         click.echo("  aiida-slhmc quickstart --keep          keep the profile: status, audit, resume, verdi")
-    click.echo("  aiida-slhmc launch examples/gpaw-pbe.yaml    the same on true DFT (docs/how-to/true-dft.md)")
+    command = prefix() if kept else "aiida-slhmc"
+    click.echo(f"  {command} launch examples/gpaw-pbe.yaml    the same on true DFT (docs/how-to/true-dft.md)")
     if not won(comparison, run):
         raise RunError(
             "the adapted model did not beat the foundation model beyond the error bars; see the table above."
