@@ -17,7 +17,7 @@ from .adapt import mean_probability, n_cycles, proposals
 
 
 def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -> dict[str, Any]:
-    """Return what a block's frames tell: cycles, labels, acceptance with its interval, Creutz identity.
+    """Return what a block's frames tell: cycles, labels, acceptance with its interval, Creutz identity, mean volume.
 
     :param chunk: frames of the block.
     :param proposal: settings of the proposals.
@@ -28,10 +28,13 @@ def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -
     accepted = int(chunk.get_array("accepted")[mask].sum())
     low, high = diagnostics.acceptance_interval(accepted, cycles)
     delta = np.full(cycles, np.inf)
-    delta[: mask.sum()] = chunk.get_array("delta")[mask]
+    # Of replicas, each has its own temperature: in units of the run's.
+    delta[: mask.sum()] = chunk.get_array("delta")[mask] * temperature / chunk.get_array("temperature")[mask]
     creutz, creutz_error, _ = diagnostics.creutz(delta, temperature) if cycles > 1 else (np.nan, np.nan, np.nan)
     acceptance = mean_probability(chunk)
-    implied = diagnostics.implied_model_error(acceptance, temperature) if 0 < acceptance < 1 else np.nan
+    # A trajectory rejected unseen says nothing of the model's energies.
+    seen = float(chunk.get_array("probability")[mask].mean()) if mask.any() else 0.0
+    implied = diagnostics.implied_model_error(seen, temperature) if 0 < seen < 1 else np.nan
     return {
         "cycles": cycles,
         "labels": chunk.n_frames,
@@ -44,6 +47,8 @@ def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -
         "creutz_error": float(creutz_error),
         "implied_model_error": float(implied),
         "length": proposal["length"],
+        "cell_mass": proposal["cell_mass"],
+        "volume": float(np.linalg.det(chunk.get_array("cells")).mean()) if chunk.n_frames else np.nan,
         "production": bool(chunk.get_array(SPAN)[0, 3]),
     }
 

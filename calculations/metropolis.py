@@ -14,6 +14,9 @@ from aiida_slhmc.numerics.randomness import Purpose, generator
 
 from . import base
 
+#: What a moving cell adds to the Hamiltonian: its kinetic energy, P V, -c kT ln V (eV); zeros where it is fixed.
+CELL_TERMS = ("cell_kinetic", "pressure_volume", "log_volume")
+
 
 @calcfunction
 def metropolis(
@@ -29,12 +32,13 @@ def metropolis(
     """Decide on an endpoint with the target's energies.
 
     The state is ``exp(-E_target/kT)`` distributed whatever the proposal model, since only the difference of the
-    target's total energy and of the kinetic energy enters: Duane et al., Phys. Lett. B 195, 216 (1987).
+    target's total energy, of the kinetic energy and of the cell's terms enters: Duane et al., Phys. Lett. B 195, 216
+    (1987). At constant pressure the states are ``V^N exp(-(E_target + P V)/kT)`` distributed.
 
     :param state: current state (Å).
     :param label: its label (eV).
     :param endpoint: end of the trajectory (Å).
-    :param proposal_info: ``kinetic_start`` and ``kinetic_end`` (eV), divergence flag.
+    :param proposal_info: ``kinetic_start`` and ``kinetic_end``, the cell's terms (eV), divergence flag.
     :param stream: seed, chain, cycle.
     :param ensemble: temperature in K.
     :param failure: the policy: ``reject`` counts an endpoint whose label failed as rejected, which leaves such states
@@ -60,6 +64,8 @@ def metropolis(
         kinetic_end=info["kinetic_end"] if info["kinetic_end"] is not None else math.inf,
         temperature=temperature,
         log_uniform=log_uniform,
+        cell_start=sum(info[f"{term}_start"] for term in CELL_TERMS),
+        cell_end=math.inf if divergent else sum(info[f"{term}_end"] for term in CELL_TERMS),
     )
     record = {
         **position,
@@ -72,6 +78,7 @@ def metropolis(
         "target_end": energy_end,
         "kinetic_start": info["kinetic_start"],
         "kinetic_end": info["kinetic_end"],
+        **{f"{term}_{end}": info[f"{term}_{end}"] for term in CELL_TERMS for end in ("start", "end")},
         "model_start": info["potential_start"],
         "model_end": info["potential_end"],
         "length": info["n_steps"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,20 @@ from aiida_slhmc.data import MaceModelData
 from . import base
 
 #: Keys of the proposal settings that the trajectory needs.
-SETTINGS = ("timestep", "length", "length_law", "centre_of_mass", "min_distance", "max_energy_change")
+SETTINGS = (
+    "timestep",
+    "length",
+    "length_law",
+    "centre_of_mass",
+    "min_distance",
+    "max_energy_change",
+    "max_volume_change",
+    "cell_mass",
+)
+#: Keys of the ensemble that it needs.
+ENSEMBLE = ("ensemble", "temperature", "pressure")
+#: Prefixes of the inputs and outputs of proposals of several chains; the name of the chain follows.
+STATE, STREAM, LAW, ENDPOINT, INFO = "state_", "stream_", "ensemble_", "endpoint_", "proposal_info_"
 
 
 def payload(
@@ -24,20 +38,58 @@ def payload(
     :param spec: potential specification of the proposal model.
     :param state: current state of the chain.
     :param stream: ``seed``, ``chain`` and ``cycle``: where in the random numbers this proposal stands.
-    :param ensemble: ``temperature`` in K.
-    :param proposal: ``timestep`` (fs), ``length`` (integration steps), ``length_law``, ``centre_of_mass``, limits.
+    :param ensemble: ``ensemble``, ``temperature`` in K, ``pressure`` in GPa, ``cell``.
+    :param proposal: ``timestep`` (fs), ``length`` (integration steps), ``length_law``, ``centre_of_mass``, limits,
+        ``cell_mass``.
     """
-    position = stream.get_dict()
-    settings = proposal.get_dict()
+    return {"potential": spec, **_trajectory(state, stream, ensemble, proposal)}
+
+
+def _trajectory(state: orm.StructureData, stream: orm.Dict, ensemble: orm.Dict, proposal: orm.Dict) -> base.Payload:
+    position, settings, law = stream.get_dict(), proposal.get_dict(), ensemble.get_dict()
     return {
         **base.structure_payload(state),
-        "potential": spec,
-        "seed": position["seed"],
-        "chain": position["chain"],
-        "cycle": position["cycle"],
-        "temperature": ensemble.get_dict()["temperature"],
+        **{key: position[key] for key in ("seed", "chain", "cycle")},
+        **{key: law[key] for key in ENSEMBLE},
+        # 'cell' is the matrix.
+        "cell_kind": law["cell"],
         **{key: settings[key] for key in SETTINGS},
     }
+
+
+def payload_many(spec: base.Payload, proposal: orm.Dict, nodes: Mapping[str, Any]) -> base.Payload:
+    """Return the payload of the task ``propose_many``.
+
+    :param spec: potential specification of the proposal model.
+    :param proposal: settings of the proposals.
+    :param nodes: ``state_<chain>``, ``stream_<chain>`` and ``ensemble_<chain>`` of every chain.
+    """
+    trajectories = [
+        _trajectory(nodes[STATE + name], nodes[STREAM + name], nodes[LAW + name], proposal) for name in names(nodes)
+    ]
+    return {"potential": spec, "trajectories": trajectories}
+
+
+def names(nodes: Mapping[str, Any]) -> list[str]:
+    """Return the names of the chains whose states are among nodes, in order.
+
+    :param nodes: inputs of proposals of several chains.
+    """
+    return sorted(key.removeprefix(STATE) for key in nodes if key.startswith(STATE))
+
+
+def outputs_many(result: base.Payload, nodes: Mapping[str, Any]) -> dict[str, orm.Data]:
+    """Return the output nodes of proposals of several chains: ``endpoint_<chain>`` and ``proposal_info_<chain>``.
+
+    :param result: what the task ``propose_many`` returned.
+    :param nodes: the inputs.
+    """
+    found: dict[str, orm.Data] = {}
+    share = result["wall_time"] / len(result["proposals"])
+    for name, one in zip(names(nodes), result["proposals"], strict=True):
+        single = outputs({**one, "wall_time": share}, nodes[STATE + name])
+        found[ENDPOINT + name], found[INFO + name] = single["endpoint"], single["proposal_info"]
+    return found
 
 
 def outputs(result: base.Payload, state: orm.StructureData) -> dict[str, orm.Data]:
@@ -93,3 +145,42 @@ class ProposeParser(base.WorkerParser):
     def results(self, result: base.Payload, folder: Path) -> dict[str, orm.Data]:
         """Return the output nodes."""
         return outputs(result, self.node.inputs.state)
+
+
+@calcfunction
+def propose_many_local(model: orm.Data, proposal: orm.Dict, **nodes: orm.Data) -> Any:
+    """Propose for several chains in this process: the same contract as :class:`ProposeManyCalculation`."""
+    with base.potential_spec(model) as spec:
+        result = base.attempt("propose_many", payload_many(spec, proposal, nodes))
+    return result if isinstance(result, ExitCode) else outputs_many(result, nodes)
+
+
+class ProposeManyCalculation(base.WorkerCalculation):
+    """Propose for several chains as one job: one start of Python and of the model, trajectories in batches."""
+
+    TASK = "propose_many"
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs and outputs."""
+        super().define(spec)
+        spec.input("model", valid_type=(MaceModelData, orm.Dict), help="Proposal model (MACE, or a level of theory).")
+        spec.input("proposal", valid_type=orm.Dict, help="Time step (fs), proposal length (steps), law, limits.")
+        # state_<chain>, stream_<chain>, ensemble_<chain>
+        spec.inputs.dynamic = True
+        spec.inputs.valid_type = (orm.StructureData, orm.Dict)
+        # endpoint_<chain>, proposal_info_<chain>
+        spec.outputs.dynamic = True
+        spec.outputs.valid_type = orm.Data
+
+    def payload(self) -> base.Payload:
+        """Return the payload of the task."""
+        return payload_many(base.job_potential_spec(self.inputs.model), self.inputs.proposal, dict(self.inputs))
+
+
+class ProposeManyParser(base.WorkerParser):
+    """Parse the proposals of several chains."""
+
+    def results(self, result: base.Payload, folder: Path) -> dict[str, orm.Data]:
+        """Return the output nodes."""
+        return outputs_many(result, {label: self.node.inputs[label] for label in self.node.inputs})

@@ -41,3 +41,26 @@ def begin_production(stream: orm.Dict) -> orm.Dict:
     :param stream: the chain's stream at the end of its adaptive phase.
     """
     return orm.Dict({**stream.get_dict(), "phase": PRODUCTION})
+
+
+@calcfunction
+def advance(stream: orm.Dict) -> orm.Dict:
+    """Return the stream of the next cycle, before the decision of this one: for proposals that are made ahead.
+
+    :param stream: of a cycle.
+    """
+    position = stream.get_dict()
+    return orm.Dict({**position, "cycle": position["cycle"] + 1})
+
+
+@calcfunction
+def rungs(ensemble: orm.Dict, driver: orm.Dict) -> dict[str, orm.Data]:
+    """Return the ensemble of each chain where each has a temperature of its own.
+
+    :param ensemble: of the run.
+    :param driver: ``temperatures``: one a chain, in K.
+    """
+    return {
+        chain_name(index): orm.Dict({**ensemble.get_dict(), "temperature": temperature})
+        for index, temperature in enumerate(driver.get_dict()["temperatures"])
+    }

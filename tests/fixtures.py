@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from aiida import orm
 
+from aiida_slhmc.engine.profile import _worker as worker_executable
 from aiida_slhmc.engine.runner import run_foreground
 from aiida_slhmc.engine.storage import tune_sqlite
 from aiida_slhmc.targets.level import normalise
@@ -24,6 +25,29 @@ def einstein(spring, shift=0.0, offset=-3.0):
             "parameters": {"sites": sites.tolist(), "spring_constant": spring, "offset": offset},
         }
     )
+
+
+#: Volume (Å³) and bulk modulus (GPa) of the breathing target.
+VOLUME, BULK = 62.0, 200.0
+
+
+def breathing(spring, bulk=BULK, volume=VOLUME, shift=0.0):
+    """Return the level of theory of an Einstein crystal that breathes: its volume is known under pressure."""
+    sites = rutile().get_scaled_positions() + shift
+    parameters = {"sites": sites.tolist(), "spring_constant": spring, "bulk_modulus": bulk, "volume": volume}
+    return normalise({"engine": "breathing", "functional": "analytic", "parameters": parameters})
+
+
+def breathing_builder(seed=5, cell="isotropic", pressure=5.0, **overrides):
+    """Return the builder of a run at constant pressure whose proposal surface is wrong in every respect."""
+    overrides = {
+        "ensemble": {"ensemble": "NPT", "cell": cell, "pressure": pressure},
+        "proposal": {"cell_period": 40.0},
+        **overrides,
+    }
+    builder = analytic_builder(seed, target=breathing(RIGHT), **overrides)
+    builder.model = orm.Dict(breathing(4.5, bulk=170.0, volume=61.0, shift=0.002))
+    return builder
 
 
 def analytic_builder(seed=3, protocol="fast", target=None, **overrides):
@@ -61,6 +85,15 @@ def analytic_run(aiida_profile):
 @pytest.fixture
 def structure(aiida_profile):
     return orm.StructureData(ase=rutile())
+
+
+@pytest.fixture
+def code(aiida_localhost):
+    """Return the worker as a code of the local computer."""
+    aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
+    aiida_localhost.set_minimum_job_poll_interval(0.1)
+    executable = str(worker_executable())
+    return orm.InstalledCode(label="slhmc-worker", computer=aiida_localhost, filepath_executable=executable).store()
 
 
 @pytest.fixture

@@ -9,9 +9,23 @@ from aiida.engine import WorkChain
 
 from aiida_slhmc.calculations.dynamics import DynamicsCalculation, dynamics_local
 from aiida_slhmc.calculations.ensemble import compare_ensembles
+from aiida_slhmc.calculations.states import PRODUCTION
 from aiida_slhmc.data import MaceModelData
 
 from .steps import Steps, dispatch, failed, settings_port, target_ports
+
+
+def validate_states(states: orm.ArrayData | None, _: Any) -> str | None:
+    """Validate that states are a sample of the target's ensemble.
+
+    :param states: chains of a run.
+    """
+    if states is None or states.base.attributes.get("kind", None) == PRODUCTION:
+        return None
+    return (
+        "states: these are not of a production phase, so that they are no sample of the target's ensemble: end the run"
+        " with budget.production_cycles, or go on from it with 'aiida-slhmc produce'."
+    )
 
 
 class EnsembleWorkChain(Steps, WorkChain):
@@ -36,7 +50,10 @@ class EnsembleWorkChain(Steps, WorkChain):
             settings_port(spec, group)
         spec.input("comparison", valid_type=orm.Dict, help="pair: element symbols of the distances to compare.")
         spec.input("seed", valid_type=orm.Int, help="Root seed.")
-        spec.input("states", valid_type=orm.ArrayData, required=False, help="Chain of a SLHMC production phase.")
+        spec.input(
+            "states", valid_type=orm.ArrayData, required=False, validator=validate_states,
+            help="Chains of a production phase.",
+        )  # fmt: skip
         spec.outline(cls.sample_foundation, cls.sample_adapted, cls.sample_reference, cls.inspect, cls.compare)
         spec.output("comparison", valid_type=orm.Dict, help="Pressure (GPa), distances (Å), W1 (Å), with errors.")
         spec.output_namespace("samples", dynamic=True, valid_type=orm.ArrayData, help="The samples.")

@@ -37,6 +37,23 @@ def finetune_settings(name: str) -> dict[str, Any]:
         raise ValueError(str(error)) from error
 
 
+def dynamics_settings(name: str = "exact", **changes: Any) -> dict[str, Any]:
+    """Return complete settings for sampling one surface.
+
+    :param name: ``exact`` (hybrid Monte Carlo), ``paper`` (massive Nosé-Hoover chains, 500 frames of 5 ps).
+    :param changes: settings that differ.
+    :raises ValueError: for an unknown name or setting.
+    """
+    table = _load("dynamics")
+    if name not in table:
+        raise ValueError(_unknown("settings of dynamics", name, table))
+    settings = {key: value for key, value in table[name].items() if key != "description"}
+    for key in changes:
+        if key not in settings:
+            raise ValueError(_unknown("setting of 'dynamics'", key, settings))
+    return {**settings, **changes}
+
+
 def _unknown(what: str, name: str, known: Any) -> str:
     close = get_close_matches(str(name), list(known), n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -49,7 +66,7 @@ def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | 
     :param protocol: name; None takes the default.
     :param overrides: nested by group, such as ``{"budget": {"cycles": 5}}``. ``finetune`` takes the name of a
         fine-tuning protocol, hyperparameters, or None for no training.
-    :returns: settings by group: ensemble, budget, proposal, split, failure, executor, finetune.
+    :returns: settings by group: ensemble, budget, driver, proposal, split, failure, executor, finetune.
     :raises ValueError: for an unknown protocol, group or key.
     """
     table = _load("slhmc")
@@ -75,6 +92,9 @@ def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | 
             if key not in settings[group]:
                 raise ValueError(_unknown(f"setting of '{group}'", key, settings[group]))
             settings[group][key] = value
+    if settings["ensemble"]["ensemble"] == "NPT":
+        chosen_cell = {key: value for key, value in settings["ensemble"].items() if value is not None}
+        settings["ensemble"] = {**settings["ensemble"], **table["npt"], **chosen_cell}
     return {**settings, "finetune": finetune}
 
 

@@ -21,6 +21,7 @@ from aiida_slhmc.worker.errors import TaskError
 #: Keys of a run file; those with a True must be there.
 KEYS = {
     "structure": True,
+    "structures": False,
     "model": True,
     "target": True,
     "protocol": False,
@@ -213,10 +214,15 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
     code = load_code(content["code"], "code") if content.get("code") else None
     target_code = load_code(content["target_code"], "target_code") if content.get("target_code") else None
     structure = load_structure(content["structure"], folder)
+    starts = content.get("structures") or {}
+    if not isinstance(starts, Mapping):
+        raise RunFileError("structures must be a mapping of chains (chain_001, ...) to structures.")
+    structures = {str(name): load_structure(value, folder) for name, value in starts.items()}
     model = load_model(content["model"], folder)
     try:
         builder = SlhmcWorkChain.get_builder_from_protocol(
             structure=structure,
+            structures=structures,
             model=model,
             level=content["target"],
             seed=seed,

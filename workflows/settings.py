@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -35,8 +35,12 @@ def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
 
 
 ENSEMBLE = {
-    "ensemble": Field(str, "thermodynamic ensemble", *_one_of("NVT")),
+    "ensemble": Field(str, "thermodynamic ensemble", *_one_of("NVT", "NPT")),
     "temperature": Field(float, "temperature in K", _positive, "greater than 0"),
+    "pressure": Field(float, "external pressure in GPa, for NPT", math.isfinite, "finite", True),
+    "cell": Field(
+        str, "what of the cell moves, for NPT", *_one_of("isotropic", "orthorhombic", "flexible"), optional=True
+    ),
 }
 
 BUDGET = {
@@ -62,7 +66,38 @@ PROPOSAL = {
         float, "closest approach in Å before a trajectory is rejected", _positive, "greater than 0", True
     ),
     "max_energy_change": Field(
-        float, "energy change of the model in eV that counts as a blow-up", _positive, "greater than 0", True
+        float, "spread of the model's total energy along a trajectory in eV that counts as a blow-up", _positive,
+        "greater than 0", True,
+    ),
+    "max_volume_change": Field(
+        float, "ratio of two volumes along a trajectory that counts as a blow-up", lambda v: v > 1, "greater than 1",
+        True,
+    ),
+    "bulk_modulus": Field(float, "bulk modulus in GPa that the cell's mass is made for", _positive, "greater than 0"),
+    "cell_period": Field(
+        float, "period of the volume in fs that the cell's mass is made for; null: twice the time of a trajectory",
+        _positive, "greater than 0", True,
+    ),
+    "cell_mass": Field(
+        float, "mass of the cell in eV fs² (flexible: eV fs²/Å²); null: from bulk_modulus and cell_period", _positive,
+        "greater than 0", True,
+    ),
+}  # fmt: skip
+
+DRIVER = {
+    "lockstep": Field(bool, "run the chains in step, with one proposal step for all of them"),
+    "temperatures": Field(list, "temperature of each chain in K, ascending, for replica exchange", optional=True),
+    "exchange_every": Field(
+        int, "cycles between swaps of neighbouring temperatures; 0: none", lambda v: v >= 0, "at least 0"
+    ),
+    "prefetch": Field(
+        int,
+        "cycles that are proposed and labelled before they are decided; 1: none ahead",
+        lambda v: 1 <= v <= 6,
+        "1 to 6",
+    ),
+    "prefetch_shape": Field(
+        str, "which outcomes are prepared for: all, or acceptances alone", *_one_of("tree", "accept")
     ),
 }
 
@@ -83,17 +118,43 @@ EXECUTOR = {
 }
 
 DYNAMICS = {
-    **{
-        name: PROPOSAL[name]
-        for name in ("timestep", "length", "length_law", "centre_of_mass", "min_distance", "max_energy_change")
-    },
+    "method": Field(
+        str,
+        "hmc (exact), nose-hoover (massive chains), langevin (NVT) or mtk (NPT, of ASE)",
+        *_one_of("hmc", "nose-hoover", "langevin", "mtk"),
+    ),
+    "timestep": PROPOSAL["timestep"],
     "samples": Field(int, "samples to keep", lambda v: v >= 2, "at least 2"),
     "discard": Field(int, "samples to discard first", lambda v: v >= 0, "at least 0"),
+    **{name: replace(PROPOSAL[name], optional=True) for name in ("length", "length_law", "centre_of_mass")},
+    "thinning": Field(int, "steps from one sample to the next; not for hmc", lambda v: v >= 1, "at least 1", True),
+    "thermostat_time": Field(
+        float, "time of the thermostat in fs; not for hmc", _positive, "greater than 0", True
+    ),
+    "chain_length": Field(
+        int, "links of a Nosé-Hoover chain, for nose-hoover and mtk", lambda v: v >= 1, "at least 1", True
+    ),
+    "barostat_time": Field(
+        float, "time of the barostat in fs, for NPT with nose-hoover or mtk", _positive, "greater than 0", True
+    ),
+    **{name: PROPOSAL[name] for name in ("min_distance", "max_energy_change", "max_volume_change")},
+    **{name: replace(PROPOSAL[name], optional=True) for name in ("bulk_modulus", "cell_period", "cell_mass")},
+}  # fmt: skip
+
+#: What each method of dynamics needs, and what it may be given beside; anything else has no effect and must be null.
+_KERNEL = {"length", "length_law", "centre_of_mass"}
+_CHAINS = {"thinning", "thermostat_time", "chain_length"}
+_METHODS: dict[str, tuple[set[str], set[str]]] = {
+    "hmc": (_KERNEL, {"max_energy_change", "bulk_modulus", "cell_period", "cell_mass"}),
+    "nose-hoover": (_CHAINS, {"barostat_time"}),
+    "langevin": (_CHAINS - {"chain_length"}, set()),
+    "mtk": (_CHAINS | {"barostat_time"}, set()),
 }
 
 GROUPS: dict[str, dict[str, Field]] = {
     "ensemble": ENSEMBLE,
     "budget": BUDGET,
+    "driver": DRIVER,
     "proposal": PROPOSAL,
     "split": SPLIT,
     "failure": FAILURE,
@@ -119,14 +180,71 @@ def check(group: str, values: Mapping[str, Any]) -> str | None:
         problem = _check_value(values[name], field)
         if problem:
             return f"{group}.{name} ({field.help}) {problem}."
-    if group == "proposal" and not values["minimum"] <= values["length"] <= values["maximum"]:
+    return CROSS_CHECKS[group](values) if group in CROSS_CHECKS else None
+
+
+def _check_proposal(values: Mapping[str, Any]) -> str | None:
+    if not values["minimum"] <= values["length"] <= values["maximum"]:
         return (
             f"proposal.length is {values['length']}, outside proposal.minimum {values['minimum']} "
             f"to proposal.maximum {values['maximum']}."
         )
-    if group == "budget" and values["blocks"] == 0 and values["production_cycles"] == 0:
+    return None
+
+
+def _check_budget(values: Mapping[str, Any]) -> str | None:
+    if values["blocks"] == 0 and values["production_cycles"] == 0:
         return "budget.blocks and budget.production_cycles are both 0: there is nothing to do; set at least one cycle."
     return None
+
+
+def _check_ensemble(values: Mapping[str, Any]) -> str | None:
+    for name in ("pressure", "cell"):
+        if values["ensemble"] == "NPT" and values[name] is None:
+            return f"ensemble.{name} is missing: {ENSEMBLE[name].help}."
+        if values["ensemble"] == "NVT" and values[name] is not None:
+            return f"ensemble.{name} is given, but the ensemble is NVT: set ensemble.ensemble to NPT, or leave it out."
+    return None
+
+
+def _check_driver(values: Mapping[str, Any]) -> str | None:
+    temperatures = values["temperatures"]
+    if temperatures is not None:
+        numbers = [value for value in temperatures if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        if len(numbers) != len(temperatures) or not all(_positive(value) for value in numbers):
+            return f"driver.temperatures must be numbers of K greater than 0, not {temperatures}."
+        if sorted(set(numbers)) != numbers:
+            return f"driver.temperatures must ascend, so that neighbours exchange; {temperatures} do not."
+    if values["exchange_every"] and temperatures is None:
+        return "driver.exchange_every is set, but driver.temperatures is not: give one temperature a chain."
+    if values["exchange_every"] and not values["lockstep"]:
+        return "driver.exchange_every needs chains that run in step: set driver.lockstep to true."
+    if values["prefetch"] > 1 and values["lockstep"]:
+        return "driver.prefetch and driver.lockstep exclude each other: chains in step wait for one another's labels."
+    return None
+
+
+def _check_dynamics(values: Mapping[str, Any]) -> str | None:
+    method = values["method"]
+    needed, allowed = _METHODS[method]
+    for name in sorted(needed):
+        if values[name] is None:
+            return f"dynamics.{name} is missing, which the method '{method}' needs: {DYNAMICS[name].help}."
+    of_methods = set().union(*(first | second for first, second in _METHODS.values()))
+    for name in sorted(of_methods - needed - allowed):
+        if values[name] is not None:
+            return f"dynamics.{name} is given, but has no effect with the method '{method}': set it to null."
+    return None
+
+
+#: What settings of a group must be to one another.
+CROSS_CHECKS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "proposal": _check_proposal,
+    "budget": _check_budget,
+    "ensemble": _check_ensemble,
+    "driver": _check_driver,
+    "dynamics": _check_dynamics,
+}
 
 
 def _check_value(value: Any, field: Field) -> str | None:

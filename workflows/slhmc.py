@@ -7,24 +7,21 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ToContext, WorkChain, if_, while_
 
-from aiida_slhmc.calculations.adapt import adapt_length
+from aiida_slhmc.calculations.adapt import adapt_length, weigh_cell
 from aiida_slhmc.calculations.dataset import extend
 from aiida_slhmc.calculations.finetune import FinetuneCalculation, finetune_local
-from aiida_slhmc.calculations.history import record_block
-from aiida_slhmc.calculations.predict import PredictCalculation, predict_local
-from aiida_slhmc.calculations.prequential import prequential
 from aiida_slhmc.calculations.states import chain_states
-from aiida_slhmc.calculations.streams import begin_production, chain_name, open_streams
-from aiida_slhmc.data import DatasetData, FramesData, MaceModelData
+from aiida_slhmc.calculations.streams import open_streams
+from aiida_slhmc.data import DatasetData, MaceModelData
 
-from .chain import ChainWorkChain, merge_all
+from .blocks import Blocks
 from .label import LabelWorkChain
 from .protocol import ProtocolMixin
-from .steps import Steps, dispatch, failed, settings_port, target_ports
+from .steps import dispatch, failed, settings_port
 from .validate import validate_run
 
 
-class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
+class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
     """Fine-tune a model toward a target functional on the target's own distribution.
 
     Blocks of cycles, on every chain, with a frozen proposal model; then collect the labels of all chains, judge the
@@ -47,13 +44,8 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
         spec.input(
             "model", valid_type=(MaceModelData, orm.Dict), help="Foundation model; or a level of theory, frozen."
         )
-        target_ports(spec)
-        spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input(
-            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
-        )
-        for group in ("ensemble", "budget", "proposal", "split", "failure", "executor"):
-            settings_port(spec, group)
+        cls.define_blocks(spec)
+        settings_port(spec, "split")
         spec.input(
             "finetune", valid_type=orm.Dict, required=False, help="Hyperparameters; without, nothing is trained."
         )
@@ -77,30 +69,30 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
         spec.output("model", valid_type=(MaceModelData, orm.Dict), help="The model at the end.")
         spec.output_namespace("models", dynamic=True, valid_type=MaceModelData, help="The model after each block.")
         spec.output("dataset", valid_type=DatasetData, required=False, help="All labels of the adaptive blocks.")
-        spec.output("history", valid_type=orm.Dict, help="One row a block.")
-        spec.output("production", valid_type=FramesData, required=False, help="Labels of the production phase.")
-        spec.output("states", valid_type=orm.ArrayData, required=False, help="The chain of the production phase.")
         spec.exit_code(450, "ERROR_START_NOT_LABELLED", message="the starting structure has no label: {message}")
-        spec.exit_code(451, "ERROR_CHAIN_FAILED", message="chain {chain} of block {block} failed: {message}")
         spec.exit_code(452, "ERROR_TRAINING_FAILED", message="the fine-tuning after block {block} failed: {message}")
-        spec.exit_code(453, "ERROR_PREDICTION_FAILED", message="the prediction on block {block} failed: {message}")
 
     # Start ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Open the streams and set the counters."""
         budget = self.inputs.budget.get_dict()
-        self.ctx.chains = budget["chains"]
         self.ctx.n_blocks = budget["blocks"] + (1 if budget["production_cycles"] else 0)
         self.ctx.block = 0
         self.ctx.model = self.inputs.model
         self.ctx.proposal = self.inputs.proposal
+        if self.inputs.ensemble.get_dict()["ensemble"] == "NPT":
+            node = self.call_once_node(
+                "weigh_cell", weigh_cell,
+                proposal=self.inputs.proposal, structure=self.inputs.structure, ensemble=self.inputs.ensemble,
+            )  # fmt: skip
+            self.ctx.proposal = node.outputs.result
         self.ctx.dataset = None
         self.ctx.history = None
+        self.ctx.training = None
         self.ctx.production_chunk = None
         node = self.call_once_node("open_streams", open_streams, seed=self.inputs.seed, budget=self.inputs.budget)
-        for index in range(self.ctx.chains):
-            name = chain_name(index)
+        for name in self.chain_names:
             self.ctx[f"stream_{name}"] = node.outputs[name]
             self.ctx[f"state_{name}"] = self._structure(name)
 
@@ -110,8 +102,8 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
     def _starts(self) -> dict[str, orm.StructureData]:
         """Return the distinct starts: a structure that several chains share is labelled once."""
         starts: dict[str, orm.StructureData] = {}
-        for index in range(self.ctx.chains):
-            structure = self._structure(chain_name(index))
+        for name in self.chain_names:
+            structure = self._structure(name)
             starts.setdefault(structure.uuid, structure)
         return {f"start_{number:03d}": structure for number, structure in enumerate(starts.values())}
 
@@ -138,8 +130,7 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
             if problem:
                 return self.exit_codes.ERROR_START_NOT_LABELLED.format(message=problem)
             by_structure[structure.uuid] = self.ctx[name].outputs.label
-        for index in range(self.ctx.chains):
-            name = chain_name(index)
+        for name in self.chain_names:
             self.ctx[f"label_{name}"] = by_structure[self._structure(name).uuid]
         return None
 
@@ -150,93 +141,14 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
         """Return whether the current block is the production phase."""
         return bool(self.ctx.block >= self.inputs.budget.get_dict()["blocks"])
 
+    @property
+    def foundation(self) -> orm.Data:
+        """Return the model before any fine-tuning."""
+        return self.inputs.model
+
     def has_blocks(self) -> bool:
         """Return whether blocks remain."""
         return bool(self.ctx.block < self.ctx.n_blocks)
-
-    def _label(self, step: str) -> str:
-        return f"block_{self.ctx.block:03d}_{step}"
-
-    def run_chains(self) -> ToContext:
-        """Run the block on all chains, side by side."""
-        children = {}
-        for index in range(self.ctx.chains):
-            name = chain_name(index)
-            stream = self.ctx[f"stream_{name}"]
-            if self.production:
-                stream = self.call_once_node(
-                    self._label(f"begin_{name}"), begin_production, stream=stream
-                ).outputs.result
-            inputs = {
-                "state": self.ctx[f"state_{name}"],
-                "label": self.ctx[f"label_{name}"],
-                "stream": stream,
-                "model": self.ctx.model,
-                "target": self.inputs.target,
-                "ensemble": self.inputs.ensemble,
-                "proposal": self.ctx.proposal,
-                "budget": self.inputs.budget,
-                "failure": self.inputs.failure,
-                "executor": self.inputs.executor,
-            }
-            if "worker" in self.inputs:
-                inputs["worker"] = self.inputs.worker
-            children[f"run_{name}"] = self.submit_once(self._label(name), ChainWorkChain, **inputs)
-        return ToContext(**children)
-
-    def inspect_chains(self) -> Any:
-        """Take up the chains' ends and merge their frames."""
-        pieces = {}
-        for index in range(self.ctx.chains):
-            name = chain_name(index)
-            node = self.ctx[f"run_{name}"]
-            problem = failed(node)
-            if problem:
-                return self.exit_codes.ERROR_CHAIN_FAILED.format(chain=index, block=self.ctx.block, message=problem)
-            for what in ("state", "label", "stream"):
-                self.ctx[f"{what}_{name}"] = node.outputs[what]
-            pieces[name] = node.outputs.chunk
-        self.ctx.chunk = merge_all(self, pieces, self._label("merge"))
-        self.ctx.training = None
-        return None
-
-    # Judging ----------------------------------------------------------------------------------------------------------
-
-    def _can_judge(self) -> bool:
-        # One frame may be the starting state, which is no draw of the proposal stream.
-        return isinstance(self.ctx.model, MaceModelData) and self.ctx.chunk.n_frames > self.ctx.chains
-
-    def _predict(self, key: str, model: MaceModelData) -> ToContext | None:
-        worker = self.inputs.get("worker", {})
-        return dispatch(
-            self, key, self._label(key), "predict", PredictCalculation, predict_local,
-            {"model": model, "frames": self.ctx.chunk}, code=worker.get("code"), options=worker.get("options"),
-        )  # fmt: skip
-
-    def predict(self) -> ToContext | None:
-        """Let the model that proposed predict the block's labels, before it learns from them."""
-        self.ctx.predict = self.ctx.predict_foundation = None
-        return self._predict("predict", self.ctx.model) if self._can_judge() else None
-
-    def predict_foundation(self) -> ToContext | None:
-        """Let the foundation model predict the same labels, to compare."""
-        if not self._can_judge() or self.ctx.model.uuid == self.inputs.model.uuid:
-            return None
-        return self._predict("predict_foundation", self.inputs.model)
-
-    def judge(self) -> Any:
-        """Turn predictions into prequential errors."""
-        self.ctx.errors = {}
-        for key, name in (("predict", "errors"), ("predict_foundation", "foundation_errors")):
-            node = self.ctx[key]
-            if node is None:
-                continue
-            problem = failed(node)
-            if problem:
-                return self.exit_codes.ERROR_PREDICTION_FAILED.format(block=self.ctx.block, message=problem)
-            inputs = {"frames": self.ctx.chunk, "predictions": node.outputs.predictions}
-            self.ctx.errors[name] = self.call_once_node(self._label(name), prequential, **inputs).outputs.result
-        return None
 
     # Learning ---------------------------------------------------------------------------------------------------------
 
@@ -250,9 +162,13 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
         if self.ctx.dataset is not None:
             inputs["previous"] = self.ctx.dataset
         self.ctx.dataset = self.call_once_node(self._label("extend"), extend, **inputs).outputs.result
+        if self.ctx.aside is not None:
+            inputs |= {"previous": self.ctx.dataset, "chunk": self.ctx.aside}
+            self.ctx.dataset = self.call_once_node(self._label("extend_aside"), extend, **inputs).outputs.result
 
     def finetune(self) -> ToContext | None:
         """Train on all frames so far."""
+        self.ctx.training = None
         if "finetune" not in self.inputs or not isinstance(self.ctx.model, MaceModelData):
             return None
         start = (
@@ -284,13 +200,8 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
 
     def close_block(self) -> None:
         """Write the block into the history and adapt the proposal length."""
-        inputs = {"chunk": self.ctx.chunk, "proposal": self.ctx.proposal, "ensemble": self.inputs.ensemble}
-        inputs.update(self.ctx.errors)
-        if self.ctx.history is not None:
-            inputs["previous"] = self.ctx.history
-        if self.ctx.training is not None:
-            inputs["training"] = self.ctx.training.outputs.training
-        self.ctx.history = self.call_once_node(self._label("record"), record_block, **inputs).outputs.result
+        training = self.ctx.training
+        self.record(None if self.production or training is None else training.outputs.training)
         if self.production:
             self.ctx.production_chunk = self.ctx.chunk
         else:
@@ -298,17 +209,21 @@ class SlhmcWorkChain(Steps, ProtocolMixin, WorkChain):
                 self._label("adapt"), adapt_length, proposal=self.ctx.proposal, chunk=self.ctx.chunk
             )
             self.ctx.proposal = adapted.outputs.result
-            if self.ctx.training is not None:
+            if training is not None:
                 self.out(f"models.block_{self.ctx.block:03d}", self.ctx.model)
         self.ctx.block += 1
 
     def result(self) -> None:
         """Attach the outputs."""
         self.out("model", self.ctx.model)
-        self.out("history", self.ctx.history)
+        self.hand_on()
         if self.ctx.dataset is not None:
             self.out("dataset", self.ctx.dataset)
         if self.ctx.production_chunk is not None:
             self.out("production", self.ctx.production_chunk)
-            states = self.call_once_node("chain_states", chain_states, chunk=self.ctx.production_chunk)
+            states = self.call_once_node(
+                "chain_states", chain_states,
+                chunk=self.ctx.production_chunk, ensemble=self.inputs.ensemble, proposal=self.ctx.proposal,
+                model=self.ctx.model,
+            )  # fmt: skip
             self.out("states", states.outputs.result)

@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 from aiida_slhmc.calculations.base import structure_payload
 from aiida_slhmc.calculations.streams import chain_name
 from aiida_slhmc.data import MaceModelData
+from aiida_slhmc.numerics.cells import law_of
 
 #: Two atoms closer than this (Å) are one atom written twice, or a mistake in the units.
 OVERLAP = 0.5
@@ -134,12 +135,50 @@ def validate_finetune(value: Mapping[str, Any]) -> str | None:
     return None
 
 
+def validate_cell(value: Mapping[str, Any], structure: orm.StructureData) -> str | None:
+    """Return why a cell cannot move as the ensemble asks, or None.
+
+    :param value: inputs of the run.
+    :param structure: a start.
+    """
+    ensemble = value["ensemble"].get_dict()
+    if ensemble["ensemble"] != "NPT":
+        return None
+    try:
+        law_of(ensemble["cell"], structure_payload(structure)["cell"])
+    except ValueError as error:
+        return f"structure: {error}."
+    if isinstance(value["model"], orm.Dict):
+        from aiida_slhmc.targets.registry import get_target
+
+        level = value["model"].get_dict()
+        if not get_target(level["engine"]).has_stress(level):
+            return "model: at constant pressure a proposal surface needs a stress, which this level of theory has not."
+    return None
+
+
+def validate_driver(value: Mapping[str, Any]) -> str | None:
+    """Return why chains cannot be driven as asked, or None.
+
+    :param value: inputs of the run.
+    """
+    temperatures = value["driver"].get_dict()["temperatures"]
+    if temperatures is None:
+        return None
+    chains, own = value["budget"].get_dict()["chains"], value["ensemble"].get_dict()["temperature"]
+    if len(temperatures) != chains:
+        return f"driver.temperatures names {len(temperatures)} temperatures for budget.chains = {chains}: one a chain."
+    if own not in temperatures:
+        return f"driver.temperatures {temperatures} lacks ensemble.temperature {own} K, the one that is reported."
+    return None
+
+
 def validate_run(value: Mapping[str, Any], _: Any) -> str | None:
     """Validate the inputs of a run as a whole.
 
     :param value: inputs of a SLHMC run.
     """
-    needed = ("structure", "model", "budget", "executor", "target")
+    needed = ("structure", "model", "ensemble", "budget", "driver", "executor", "target")
     if any(name not in value for name in needed) or "level" not in value["target"]:
         # The ports themselves say what is missing.
         return None
@@ -157,7 +196,8 @@ def validate_run(value: Mapping[str, Any], _: Any) -> str | None:
             validate_structure(structure),
             validate_model(value["model"], structure),
             validate_target(value["target"]["level"], structure),
+            validate_cell(value, structure),
         ):
             if problem:
                 return problem if name == "structure" else f"structures.{name}: {problem}"
-    return validate_codes(value) or validate_finetune(value)
+    return validate_driver(value) or validate_codes(value) or validate_finetune(value)

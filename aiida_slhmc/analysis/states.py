@@ -22,7 +22,12 @@ class StateIndices(NamedTuple):
 
 
 def state_indices(
-    chain: ArrayLike, cycle: ArrayLike, accepted: ArrayLike, *, spans: ArrayLike | None = None
+    chain: ArrayLike,
+    cycle: ArrayLike,
+    accepted: ArrayLike,
+    *,
+    spans: ArrayLike | None = None,
+    swaps: ArrayLike | None = None,
 ) -> StateIndices:
     """Return the row of the state after every cycle, with repeats.
 
@@ -37,6 +42,8 @@ def state_indices(
     :param spans: (C, >= 3), a row a chain or a piece of one: chain, first cycle, last cycle. A cycle within the span
         but without a row had no label (a divergent trajectory) and counts as rejected. Without spans every cycle from 0
         to a chain's last must have its row.
+    :param swaps: (W, 4), a row a swap that replica exchange tried: cycle after which, one chain, the other, whether it
+        was accepted. The state of a chain is then the one it holds after the swap.
     :returns: chain, cycle and row of every state.
     :raises ValueError: if a starting state is missing, a cycle stands twice, or one is missing without a span over it.
     """
@@ -66,10 +73,51 @@ def state_indices(
         latest = np.maximum.accumulate(np.where(holder >= 0, np.arange(holder.size), 0))
         span = np.arange(first, last + 1)
         parts.append(StateIndices(np.full(span.size, index), span, holder[latest][1:]))
+    if swaps is not None and np.asarray(swaps).size and parts:
+        return _swapped(parts, chains, cycles, taken, np.asarray(swaps, dtype=np.int64))
     if not parts:
         empty = np.zeros(0, dtype=np.int64)
         return StateIndices(empty, empty, empty)
     return StateIndices(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _swapped(
+    parts: list[StateIndices],
+    chains: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+    taken: NDArray[np.bool_],
+    swaps: NDArray[np.int64],
+) -> StateIndices:
+    """Follow the states of chains that exchange them, cycle by cycle.
+
+    :param parts: the states of each chain by itself: which cycles there are.
+    :param chains: (F,) of the endpoints.
+    :param cycles: (F,).
+    :param taken: (F,) whether an endpoint was accepted.
+    :param swaps: (W, 4).
+    :returns: ordered by chain, then cycle.
+    """
+    row_of = {(int(c), int(n)): row for row, (c, n) in enumerate(zip(chains, cycles, strict=True))}
+    first = {int(part.chain[0]): int(part.cycle[0]) for part in parts}
+    holder = {index: row_of[index, start - 1] for index, start in first.items()}
+    accepted = swaps[swaps[:, 3] == 1]
+    states: dict[int, list[int]] = {index: [] for index in first}
+    for number in range(min(first.values()), max(int(part.cycle[-1]) for part in parts) + 1):
+        for index in first:
+            row = row_of.get((index, number))
+            if row is not None and taken[row] and number >= first[index]:
+                holder[index] = row
+        for _, one, other, _ in accepted[accepted[:, 0] == number]:
+            holder[int(one)], holder[int(other)] = holder[int(other)], holder[int(one)]
+        for index in first:
+            if number >= first[index]:
+                states[index].append(holder[index])
+    rows = [np.array(states[int(part.chain[0])][: part.row.size], dtype=np.int64) for part in parts]
+    return StateIndices(
+        np.concatenate([part.chain for part in parts]),
+        np.concatenate([part.cycle for part in parts]),
+        np.concatenate(rows),
+    )
 
 
 def _ranges(

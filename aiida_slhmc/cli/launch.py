@@ -38,6 +38,30 @@ def launch_file(file: Path, *, dry_run: bool = False, to_daemon: bool = False, p
     return follow(lambda tick: _run(builder, tick), plain)
 
 
+def produce(identifier: str, cycles: int, *, to_daemon: bool = False, plain: bool = False) -> Any:
+    """Go on from a finished run with everything frozen, and follow it to its end.
+
+    :param identifier: PK or UUID of the finished run.
+    :param cycles: of each chain.
+    :param to_daemon: submit instead of running here.
+    :param plain: plain lines instead of the live display.
+    :returns: the node.
+    :raises InputError: if the run cannot be gone on from.
+    :raises RunError: if the production run did not end well.
+    """
+    from aiida_slhmc.workflows.production import ProductionWorkChain
+    from aiida_slhmc.workflows.runfile import RunFileError, check
+
+    try:
+        builder = ProductionWorkChain.get_builder_from_run(load_run(identifier), cycles=cycles)
+        check(builder)
+    except (ValueError, RunFileError) as error:
+        raise InputError(str(error)) from error
+    if to_daemon:
+        return submit(builder)
+    return follow(lambda tick: _run(builder, tick), plain)
+
+
 def submit(builder: Any) -> Any:
     """Hand a run to the daemon.
 

@@ -86,6 +86,20 @@ def resume(context: click.Context, pk: str, plain: bool) -> None:
 
 @main.command()
 @click.argument("pk")
+@click.option("--cycles", type=click.IntRange(min=1), required=True, help="Cycles of each chain.")
+@click.option("--submit", "to_daemon", is_flag=True, help="Hand the run to the daemon and return.")
+@click.option("--plain", is_flag=True, help="Plain lines instead of the live display.")
+@click.pass_context
+def produce(context: click.Context, pk: str, cycles: int, to_daemon: bool, plain: bool) -> None:
+    """Go on from the finished run PK (or UUID) with everything frozen: an exact sample of the target's ensemble."""
+    _load(context)
+    from .launch import produce as produce_run
+
+    produce_run(pk, cycles, to_daemon=to_daemon, plain=plain)
+
+
+@main.command()
+@click.argument("pk")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def status(context: click.Context, pk: str, as_json: bool) -> None:
@@ -98,8 +112,10 @@ def status(context: click.Context, pk: str, as_json: bool) -> None:
 
     state = run_status(load_run(pk))
     click.echo(json.dumps(state.as_dict(), indent=2) if as_json else plain_line(state))
-    for message in [] if as_json else state.paused:
-        click.echo(f"paused: {message}")
+    if not as_json:
+        for kind, messages in (("warning", state.warnings), ("paused", state.paused)):
+            for message in messages:
+                click.echo(f"{kind}: {message}")
 
 
 @main.command()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -42,20 +43,47 @@ def fields(status: RunStatus) -> list[tuple[str, str]]:
 
     :param status: of the run.
     """
-    acceptance = f"{status.accepted}/{status.cycles_done}"
-    if status.cycles_done:
-        acceptance += f" = {status.accepted / status.cycles_done:.2f}"
     labels = str(status.labels) + (f" ({status.labels_failed} failed)" if status.labels_failed else "")
     return [
         ("phase", f"{status.phase}, block {status.block}/{status.blocks}"),
         ("cycle", f"{status.cycles_done}/{status.cycles_total}"),
-        ("accepted", acceptance),
+        ("accepted", _acceptance(status)),
         ("proposal length", _number(status.length, "{} steps")),
         ("force RMSE", _number(status.force_rmse, "{:.0f} meV/Å (last block, before learning from it)")),
+        ("energy error", _energy_error(status)),
+        ("chain", _chain(status)),
         ("DFT calls", labels),
         ("elapsed", duration(status.elapsed)),
         ("time left", duration(status.remaining) if status.state not in ("finished", "excepted", "killed") else "-"),
     ]
+
+
+def _acceptance(status: RunStatus) -> str:
+    text = f"{status.accepted}/{status.cycles_done}"
+    if status.cycles_done:
+        text += f" = {status.accepted / status.cycles_done:.2f}"
+    if status.acceptance_interval is not None:
+        text += " [{:.2f}, {:.2f}]".format(*status.acceptance_interval)
+    return text + (f", {status.divergent} diverged" if status.divergent else "")
+
+
+def _energy_error(status: RunStatus) -> str:
+    """Return what the acceptance says of the model's energy, beside what the labels say."""
+    if status.implied_model_error is None and status.energy_rmse is None:
+        return "-"
+    implied = _number(status.implied_model_error, "{:.2f}")
+    return f"{implied} meV/atom by acceptance, {_number(status.energy_rmse, '{:.2f}')} by labels"
+
+
+def _chain(status: RunStatus) -> str:
+    """Return how long the chains remember, and what they are worth."""
+    if status.energy_tau is None:
+        return "too short to judge"
+    text = f"energy tau {status.energy_tau:.1f} cycles, {_number(status.energy_ess, '{:.0f}')} independent"
+    text += f", R-hat {status.energy_rhat:.2f}" if status.energy_rhat is not None else ""
+    if status.creutz is not None and status.creutz_error is not None:
+        text += f", <exp(-d/kT)> {status.creutz:.2f} ± {status.creutz_error:.2f}"
+    return text
 
 
 def plain_line(status: RunStatus) -> str:
@@ -134,6 +162,8 @@ def render(status: RunStatus) -> Table:
     table.add_row(bar)
     for name, value in fields(status):
         table.add_row(f"{name:16} {value}")
+    for message in status.warnings:
+        table.add_row(f"[yellow]warning[/yellow] {escape(message)}")
     for message in status.paused:
         table.add_row(f"[red]paused[/red] {message}")
     return table

@@ -21,16 +21,7 @@ RUN: dict[str, Any] = {
     "protocol": "fast",
 }
 #: Exact sampling of each surface on itself, to compare the ensembles.
-DYNAMICS = {
-    "timestep": 1.0,
-    "length": 10,
-    "length_law": "uniform",
-    "centre_of_mass": "keep",
-    "min_distance": 0.7,
-    "max_energy_change": None,
-    "samples": 70,
-    "discard": 8,
-}
+DYNAMICS = {"samples": 70, "discard": 8}
 COMPARISON = {"pair": ["Ti", "O"], "seed": 0, "resamples": 200}
 #: Folder of the isolated profile within the output folder.
 PROFILE_FOLDER = "aiida"
@@ -154,6 +145,7 @@ def ensemble_builder(run: Any) -> Any:
     from aiida import orm
 
     from aiida_slhmc.workflows.ensemble import EnsembleWorkChain
+    from aiida_slhmc.workflows.protocol import dynamics_settings
 
     builder = EnsembleWorkChain.get_builder()
     builder.structure = run.inputs.structure
@@ -163,7 +155,7 @@ def ensemble_builder(run: Any) -> Any:
     builder.ensemble = run.inputs.ensemble
     builder.executor = run.inputs.executor
     builder.seed = run.inputs.seed
-    builder.dynamics = orm.Dict(DYNAMICS)
+    builder.dynamics = orm.Dict(dynamics_settings("exact", **DYNAMICS))
     builder.comparison = orm.Dict(COMPARISON)
     if "states" in run.outputs:
         builder.states = run.outputs.states

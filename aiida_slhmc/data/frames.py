@@ -23,9 +23,11 @@ REQUIRED = {
     "stresses": (3, 3),
 }
 #: What a block from a chain adds: where the frame came from and what the Metropolis test said of it.
-BOOKKEEPING = ("chain", "cycle", "accepted", "probability", "delta", "length")
+BOOKKEEPING = ("chain", "cycle", "accepted", "probability", "delta", "length", "temperature")
 #: One row a chain: chain, first and last cycle that the block covers, whether it is a production block.
 SPAN = "span"
+#: One row a swap that replica exchange tried: cycle after which, one chain, the other, whether it was accepted.
+SWAPS = "swaps"
 
 
 class FramesData(orm.ArrayData):
@@ -35,7 +37,8 @@ class FramesData(orm.ArrayData):
     lattice vectors; ``pbc`` (F, 3); ``energies`` (F,) total energies in eV; ``forces`` (F, N, 3) in eV/Å; ``stresses``
     (F, 3, 3) in eV/Å³ with ASE's sign, NaN where the engine gives none. A block collected from chains also has
     ``chain``, ``cycle`` (-1: the starting state), ``accepted``, ``probability``, ``delta`` (eV), ``length`` (steps),
-    each (F,), and ``span`` (chains, 4): chain, first cycle, last cycle, production flag.
+    ``temperature`` (K), each (F,), ``span`` (chains, 4): chain, first cycle, last cycle, production flag, and ``swaps``
+    (swaps, 4) of replica exchange: cycle, one chain, the other, accepted.
 
     :param frames: the arrays by name.
     :param level_hash: content hash of the level of theory of all labels.

@@ -37,6 +37,44 @@ class EinsteinCrystal:
 
 
 @dataclass(frozen=True)
+class BreathingCrystal:
+    """Bind every atom to a site that moves with the cell, and the volume to a volume.
+
+    U = offset + sum_i k_i |r_i - s_i h|²/2 + B (V - V0)²/2V0. The springs integrate to V^-N, which cancels the weight
+    V^N of a volume: at pressure P the volume is Gaussian with mean V0 (1 - P/B) and variance V0 kT/B, exactly but for
+    the cut at V = 0, and the energy of the springs follows Gamma(3N/2, kT).
+
+    :param sites: (N, 3), fractional.
+    :param spring_constant: in eV/Å², one for all or (N,).
+    :param bulk_modulus: B in eV/Å³.
+    :param volume: V0 in Å³.
+    :param offset: in eV.
+    """
+
+    sites: Array
+    spring_constant: float | Array
+    bulk_modulus: float
+    volume: float
+    offset: float = 0.0
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        """Evaluate one structure.
+
+        :param positions: (N, 3) in Å.
+        :param cell: (3, 3) in Å.
+        """
+        displacement = positions - self.sites @ cell
+        forces = -np.asarray(self.spring_constant, dtype=np.float64).reshape(-1, 1) * displacement
+        volume = float(np.linalg.det(cell))
+        excess = volume - self.volume
+        energy = self.offset - 0.5 * float((forces * displacement).sum())
+        energy += 0.5 * self.bulk_modulus * excess**2 / self.volume
+        # Displacements stretch with the cell, as the volume does.
+        stress = -displacement.T @ forces / volume + self.bulk_modulus * excess / self.volume * np.eye(3)
+        return Evaluation(energy, forces, np.asarray(stress))
+
+
+@dataclass(frozen=True)
 class AnharmonicCrystal:
     """Add a quartic term and a coupling of neighbours in the list to springs: chaotic, and bound.
 

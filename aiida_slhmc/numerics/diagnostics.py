@@ -55,6 +55,58 @@ def effective_sample_size(values: ArrayLike) -> float:
     return len(x) / max(integrated_autocorrelation_time(x)[0], 1.0)
 
 
+def autocorrelation(chains: ArrayLike) -> Array:
+    """Return the autocorrelation function of chains that sample one law, all of them taken together.
+
+    rho(t) = 1 - (W - mean autocovariance(t))/var+, var+ = (n - 1)/n W + B/n (Vehtari et al., Bayesian Anal. 16, 667,
+    2021, eq. 10). What keeps chains apart counts as correlation that does not decay; each chain about its own mean
+    would not show it.
+
+    :param chains: (m, n), of at least two values each.
+    :returns: (n,) from lag 0, where it is 1; NaN if nothing moved.
+    """
+    x = np.atleast_2d(np.asarray(chains, dtype=np.float64))
+    m, n = x.shape
+    if np.ptp(x) == 0.0:
+        return np.full(n, math.nan)
+    centred = x - x.mean(axis=1, keepdims=True)
+    size = 1 << (2 * n - 1).bit_length()
+    spectrum = np.fft.rfft(centred, size, axis=1)
+    covariance = np.fft.irfft(spectrum * np.conj(spectrum), size, axis=1)[:, :n].mean(axis=0) / n
+    within = covariance[0] * n / (n - 1)
+    between = x.mean(axis=1).var(ddof=1) if m > 1 else 0.0
+    rho = 1.0 - (within - covariance) / ((n - 1) / n * within + between)
+    rho[0] = 1.0
+    return np.asarray(rho)
+
+
+def autocorrelation_time_of_chains(chains: ArrayLike) -> tuple[float, float]:
+    """Return the integrated autocorrelation time of chains that sample one law, and its error, in steps.
+
+    Chains are halved, so that a drift counts as correlation too, and the sum over :func:`autocorrelation` ends by
+    Geyer's initial monotone sequence (Statist. Sci. 7, 473, 1992; Vehtari et al. 2021, eq. 11). Chains that stand
+    apart get a long time: their joint mean is known no better than the number of chains allows. The number of
+    independent samples is m n/max(tau, 1).
+
+    :param chains: (m, n); of an odd n the value in the middle is left out.
+    :returns: tau, at most n, and its error tau sqrt(2(2M + 1)/(m n)), M the last lag. Of chains of fewer than 4 values
+        nothing can be said: 1 and NaN. Chains none of which moved: n and NaN.
+    """
+    x = np.atleast_2d(np.asarray(chains, dtype=np.float64))
+    m, n = x.shape
+    if n < 4:
+        return 1.0, math.nan
+    if np.all(np.ptp(x, axis=1) == 0.0):
+        return float(n), math.nan
+    half = n // 2
+    rho = autocorrelation(np.concatenate([x[:, :half], x[:, -half:]]))
+    pairs = rho[: 2 * (half // 2)].reshape(-1, 2).sum(axis=1)
+    negative = np.flatnonzero(pairs < 0.0)
+    count = max(1, int(negative[0]) if len(negative) else len(pairs))
+    tau = min(2.0 * float(np.minimum.accumulate(pairs[:count]).sum()) - 1.0, float(n))
+    return tau, abs(tau) * math.sqrt(2 * (2 * (2 * count - 1) + 1) / (m * n))
+
+
 def mean_with_error(values: ArrayLike) -> tuple[float, float]:
     """Return the mean of a chain and its standard error, sd sqrt(max(tau, 1)/n).
 
@@ -164,6 +216,19 @@ def implied_model_error(acceptance: float, temperature: float) -> float:
         raise ValueError(f"an acceptance of {acceptance} implies no model error")
     v = 8.0 * float(special.erfcinv(acceptance)) ** 2
     return math.sqrt(v / 2.0) * units.kB * temperature
+
+
+def implied_model_error_uncertainty(acceptance: float, acceptance_error: float, temperature: float) -> float:
+    """Return the standard error of :func:`implied_model_error` that comes from that of the acceptance, in eV.
+
+    sigma = 2 kT erfcinv(P), hence dsigma = kT sqrt(pi) exp(erfcinv(P)²) dP.
+
+    :param acceptance: mean acceptance probability, above 0 and at most 1.
+    :param acceptance_error: its standard error.
+    :param temperature: in K.
+    """
+    slope = math.sqrt(math.pi) * math.exp(float(special.erfcinv(acceptance)) ** 2)
+    return slope * acceptance_error * units.kB * temperature
 
 
 def chains_agree(chains: Sequence[ArrayLike], limit: float = 1.05) -> bool:

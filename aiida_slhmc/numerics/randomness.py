@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     SPLIT = 3
     TRAINING = 4
     DYNAMICS = 5
+    EXCHANGE = 6
 
 
 def generator(seed: int, chain: int, cycle: int, purpose: Purpose) -> np.random.Generator:

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from ase import units
 
+from .driving import Driven, run
 from .lattice import snap
 from .limits import Limits, Watch
 from .momenta import kinetic_energy
 from .potential import Array, Evaluation, Potential
+
+#: What a cell that does not move has.
+NO_MOMENTA = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Trajectory:
     :param drift: max |H - H_start| on the proposal surface in eV.
     :param divergent: whether a forbidden point was visited, or a number was not finite.
     :param reason: why, in words; empty if all is well.
+    :param cell: (3, 3) in Å at the end.
+    :param cell_momenta: (k,) of a moving cell at the end, in ASE's unit; empty for a fixed one.
     """
 
     positions: Array
@@ -33,6 +39,8 @@ class Trajectory:
     drift: float
     divergent: bool
     reason: str
+    cell: Array
+    cell_momenta: Array
 
 
 def integrate(
@@ -46,6 +54,33 @@ def integrate(
     n_steps: int,
     limits: Limits | None = None,
 ) -> Trajectory:
+    """Integrate Hamilton's equations: :func:`trajectory` on one potential.
+
+    :param positions: (N, 3) in Å; not wrapped, before or after.
+    :param momenta: (N, 3) in ASE's unit.
+    :param cell: (3, 3) in Å.
+    :param masses: (N,) in amu.
+    :param potential: the surface; must be a pure function of its arguments (no neighbour list with a memory).
+    :param timestep: in fs.
+    :param n_steps: number of steps, at least 1.
+    :param limits: what may not be visited.
+    :returns: the end of the trajectory; the start, marked divergent, if it left the limits or a number was not finite.
+    :raises ValueError: for a time step or a number of steps that is not positive, or a start that is not finite.
+    """
+    path = trajectory(positions, momenta, cell, masses, timestep=timestep, n_steps=n_steps, limits=limits)
+    return run(path, potential)
+
+
+def trajectory(
+    positions: Array,
+    momenta: Array,
+    cell: Array,
+    masses: Array,
+    *,
+    timestep: float,
+    n_steps: int,
+    limits: Limits | None = None,
+) -> Driven[Trajectory]:
     """Integrate Hamilton's equations by velocity Verlet, with increments rounded to the lattice.
 
     p += F dt/2; r += dt p/m; p += F dt/2 (Swope et al., J. Chem. Phys. 76, 637, 1982), each increment rounded to a
@@ -57,7 +92,6 @@ def integrate(
     :param momenta: (N, 3) in ASE's unit.
     :param cell: (3, 3) in Å.
     :param masses: (N,) in amu.
-    :param potential: the surface; must be a pure function of its arguments (no neighbour list with a memory).
     :param timestep: in fs.
     :param n_steps: number of steps, at least 1.
     :param limits: what may not be visited.
@@ -72,23 +106,23 @@ def integrate(
         raise ValueError("a position or a momentum is not finite at the start")
     dt = timestep * units.fs
     step_per_momentum = dt / masses[:, None]
-    watch = Watch(limits or Limits(), cell)
+    watch = Watch(limits or Limits())
     r = start = snap(positions)
     p = start_momenta = snap(momenta)
-    first = last = potential.evaluate(r, cell)
+    first = last = yield r, cell
     # The start is a visited point too: the reversed trajectory would end there.
-    reason = watch.moved(r, p) or watch.visited(first, p, kinetic_energy(p, masses))
+    reason = watch.moved(r, p, cell) or watch.visited(first, p, kinetic_energy(p, masses))
     steps = 0
     while not reason and steps < n_steps:
         p = p + snap(0.5 * dt * last.forces)
         r = r + snap(step_per_momentum * p)
         # Before the model sees the point: models need not survive atoms on top of each other.
-        reason = watch.moved(r, p)
+        reason = watch.moved(r, p, cell)
         if not reason:
-            last = potential.evaluate(r, cell)
+            last = yield r, cell
             p = p + snap(0.5 * dt * last.forces)
             reason = watch.visited(last, p, kinetic_energy(p, masses))
         steps += 1
     if reason:
-        return Trajectory(start, start_momenta, first, first, watch.drift, True, reason)
-    return Trajectory(r, p, first, last, watch.drift, False, "")
+        return Trajectory(start, start_momenta, first, first, watch.drift, True, reason, cell, NO_MOMENTA)
+    return Trajectory(r, p, first, last, watch.drift, False, "", cell, NO_MOMENTA)

@@ -16,10 +16,12 @@ from aiida_slhmc.data.frames import REQUIRED
 from .graph import Graph, closure
 
 PREFIX = "aiida.calculations:slhmc."
-#: Steps that draw random numbers, and the input that carries their seed.
+#: Steps that draw random numbers, and the input that carries their seed; of several chains, with a suffix for each.
 RANDOM_STEPS = {
     "propose": "stream",
+    "propose_many": "stream",
     "metropolis": "stream",
+    "exchange": "stream",
     "streams": "seed",
     "extend": "seed",
     "finetune": "seed",
@@ -114,15 +116,16 @@ def _seeds(graph: Graph, processes: Iterable[orm.ProcessNode], declared: dict[st
         if kind not in RANDOM_STEPS:
             continue
         port = RANDOM_STEPS[kind]
-        carrier = graph.inputs(process).get(port)
-        if carrier is None:
+        inputs = graph.inputs(process)
+        carriers = [node for name, node in inputs.items() if name == port or name.startswith(f"{port}_")]
+        if not carriers:
             yield _finding(
                 "seed", process, f"{kind} <{process.pk}> draws random numbers, but '{port}' is not an input."
             )
-            continue
-        value = carrier.get_dict().get("seed") if isinstance(carrier, orm.Dict) else getattr(carrier, "value", None)
-        if value not in seeds:
-            yield _finding("seed", process, f"{kind} <{process.pk}> used the seed {value}, which no run declared.")
+        for carrier in carriers:
+            value = carrier.get_dict().get("seed") if isinstance(carrier, orm.Dict) else getattr(carrier, "value", None)
+            if value not in seeds:
+                yield _finding("seed", process, f"{kind} <{process.pk}> used the seed {value}, which no run declared.")
 
 
 def step_name(process: orm.ProcessNode) -> str | None:

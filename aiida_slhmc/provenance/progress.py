@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from aiida import orm
 
-from aiida_slhmc.workflows.chain import ChainWorkChain
+from aiida_slhmc.analysis import live
+from aiida_slhmc.analysis.doubts import too_short, warnings_of
+from aiida_slhmc.analysis.series import CONFIDENCE
+from aiida_slhmc.calculations.streams import PRODUCTION
+from aiida_slhmc.numerics.diagnostics import acceptance_interval
 from aiida_slhmc.workflows.label import LabelWorkChain
+
+#: What is read of a decision.
+KEYS = (
+    "chain", "cycle", "phase", "accepted", "probability", "delta", "divergent", "label_failed", "length",
+    "target_start", "target_end", "temperature",
+)  # fmt: skip
+#: Number of the block in the call link label of its chains.
+BLOCK = re.compile(r"^block_(\d+)_")
 
 
 @dataclass
 class RunStatus:
-    """Say where a run stands.
+    """Say where a run stands, and how far its chains can be trusted so far.
 
-    Cycles count over all chains; errors are those of the last block that was judged: force RMSE in meV/Å and
-    offset-removed energy RMSE in meV/atom; times in s.
+    Cycles and acceptance count over all chains and phases; errors are those of the last block that was judged: force
+    RMSE in meV/Å and offset-removed energy RMSE in meV/atom, beside the model error in meV/atom that the same block's
+    acceptance implies. The Creutz identity <exp(-delta/kT)> and the autocorrelation time (cycles), effective size and
+    R-hat of the target's energy are those of the present phase. Times in s. What is not known is None.
     """
 
     pk: int
@@ -41,16 +57,31 @@ class RunStatus:
     elapsed: float
     remaining: float | None
     paused: list[str] = field(default_factory=list)
+    acceptance_interval: list[float] | None = None
+    creutz: float | None = None
+    creutz_error: float | None = None
+    energy_tau: float | None = None
+    energy_tau_error: float | None = None
+    energy_ess: float | None = None
+    energy_rhat: float | None = None
+    implied_model_error: float | None = None
+    implied_model_error_error: float | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as plain values, for JSON."""
         return asdict(self)
 
 
-def _decisions(root: orm.WorkChainNode) -> list[tuple[dict[str, Any], datetime]]:
+def run_decisions(root: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return the decisions of all cycles so far, in the order in which they fell.
+
+    :param root: node of a WorkChain whose children run chains, whatever else it is.
+    :returns: the keys of :data:`KEYS`, ``labelled`` (whether the endpoint had a label) and ``block``.
+    """
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-    query.append(ChainWorkChain, with_incoming="root", tag="chain")
+    query.append(orm.WorkChainNode, with_incoming="root", tag="chain", edge_project=["label"])
     query.append(
         orm.CalcFunctionNode,
         with_incoming="chain",
@@ -58,29 +89,31 @@ def _decisions(root: orm.WorkChainNode) -> list[tuple[dict[str, Any], datetime]]
         filters={"process_type": {"like": "%slhmc.metropolis"}},
     )
     query.append(
-        orm.Dict,
-        with_incoming="decide",
-        edge_filters={"label": "decision"},
-        project=[
-            "attributes.accepted", "attributes.probability", "attributes.divergent", "attributes.length",
-            "attributes.chain", "attributes.cycle", "attributes.phase", "ctime",
-        ],
+        orm.Dict, with_incoming="decide", edge_filters={"label": "decision"}, tag="decision",
+        project=["id", "attributes"],
     )  # fmt: skip
-    keys = ("accepted", "probability", "divergent", "length", "chain", "cycle", "phase")
-    rows = [(dict(zip(keys, row[:-1], strict=True)), row[-1]) for row in query.all()]
-    return sorted(rows, key=lambda row: row[1])
+    found = []
+    for pk, attributes, label in query.all():
+        row = {key: attributes.get(key) for key in KEYS}
+        row["labelled"] = not (row["divergent"] or row["label_failed"])
+        block = BLOCK.match(label or "")
+        found.append((pk, row | {"block": int(block.group(1)) if block else 0}))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
 def _labels(root: orm.WorkChainNode) -> tuple[int, int]:
     done = failed = 0
-    for parent in (None, ChainWorkChain):
+    for below in (False, True):
         query = orm.QueryBuilder()
         query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-        above = "root"
-        if parent is not None:
-            query.append(parent, with_incoming="root", tag="chain")
-            above = "chain"
-        query.append(LabelWorkChain, with_incoming=above, tag="labelling", project=["attributes.exit_status"])
+        if below:
+            query.append(orm.WorkChainNode, with_incoming="root", tag="chain")
+        query.append(
+            LabelWorkChain,
+            with_incoming="chain" if below else "root",
+            tag="labelling",
+            project=["attributes.exit_status"],
+        )
         states = [status for (status,) in query.all()]
         done += sum(status == 0 for status in states)
         failed += sum(status not in (0, None) for status in states)
@@ -88,51 +121,113 @@ def _labels(root: orm.WorkChainNode) -> tuple[int, int]:
 
 
 def run_status(root: orm.WorkChainNode) -> RunStatus:
-    """Return where a SLHMC run stands.
+    """Return where a run stands.
 
-    :param root: node of a ``SlhmcWorkChain``.
+    :param root: node of a WorkChain whose children run chains: self-learning, production, replicas.
     """
-    budget = root.inputs.budget.get_dict()
-    total = budget["chains"] * (budget["blocks"] * budget["cycles"] + budget["production_cycles"])
-    decisions = _decisions(root)
+    budget = _settings(root, "budget")
+    blocks, production = budget.get("blocks", 0), budget.get("production_cycles", 0)
+    decisions = run_decisions(root)
+    done = len(decisions)
+    total = budget.get("chains", 1) * (blocks * budget.get("cycles", 0) + production) or done
     labels, labels_failed = _labels(root)
     history = _last_history(root)
     rows = history["blocks"] if history else []
-    errors = next((row["errors"] for row in reversed(rows) if "errors" in row), None)
+    judged = next((index for index in reversed(range(len(rows))) if rows[index].get("errors")), None)
+    errors = rows[judged]["errors"] if judged is not None else {}
     now = root.mtime if root.is_terminated else datetime.now(timezone.utc)
     elapsed = (now - root.ctime).total_seconds()
-    done = len(decisions)
-    remaining = None
-    if done and not root.is_terminated:
-        remaining = elapsed / done * (total - done)
-    probabilities = [row["probability"] for row, _ in decisions]
-    n_blocks = budget["blocks"] + (1 if budget["production_cycles"] else 0)
-    block = len(rows)
+    remaining = elapsed / done * (total - done) if done and not root.is_terminated else None
+    accepted = sum(bool(row["accepted"]) for row in decisions)
+    n_blocks = max(1, blocks + (1 if production else 0))
+    frozen = bool(decisions[-1]["phase"] == PRODUCTION) if decisions else blocks == 0
     return RunStatus(
         pk=int(root.pk or 0),
         uuid=root.uuid,
         state=root.process_state.value if root.process_state else "created",
         exit_status=root.exit_status,
         exit_message=root.exit_message,
-        phase="done" if root.is_finished_ok else ("production" if block >= budget["blocks"] else "adaptive"),
-        block=min(block + 1, n_blocks),
+        phase="done" if root.is_finished_ok else ("production" if frozen or len(rows) >= blocks > 0 else "adaptive"),
+        block=min(len(rows) + 1, n_blocks),
         blocks=n_blocks,
         cycles_done=done,
         cycles_total=total,
-        accepted=sum(bool(row["accepted"]) for row, _ in decisions),
-        mean_probability=sum(probabilities) / done if done else None,
-        divergent=sum(bool(row["divergent"]) for row, _ in decisions),
+        accepted=accepted,
+        mean_probability=sum(row["probability"] for row in decisions) / done if done else None,
+        divergent=sum(bool(row["divergent"]) for row in decisions),
         labels=labels,
         labels_failed=labels_failed,
-        length=decisions[-1][0]["length"] if decisions else None,
-        force_rmse=1000 * errors["force_rmse"] if errors else None,
-        energy_rmse=1000 * errors["energy_rmse_offset_removed"]
-        if errors and errors["energy_rmse_offset_removed"] is not None
-        else None,
+        length=decisions[-1]["length"] if decisions else None,
+        force_rmse=_milli(errors.get("force_rmse")),
+        energy_rmse=_milli(errors.get("energy_rmse_offset_removed")),
         elapsed=elapsed,
         remaining=remaining,
         paused=_paused(root),
+        acceptance_interval=list(acceptance_interval(accepted, done, CONFIDENCE)) if done else None,
+        **_trust(root, decisions, judged, errors.get("energy_rmse_offset_removed")),
     )
+
+
+def _trust(
+    root: orm.WorkChainNode, decisions: list[dict[str, Any]], judged: int | None, energy_rmse: float | None
+) -> dict[str, Any]:
+    """Return how far the chains can be trusted.
+
+    :param root: node of the run.
+    :param decisions: all so far.
+    :param judged: the last block whose model was judged.
+    :param energy_rmse: of that model in eV/atom.
+    """
+    if not decisions:
+        return {}
+    phase = decisions[-1]["phase"]
+    own = [row for row in decisions if row["phase"] == phase]
+    temperature = _settings(root, "ensemble").get("temperature") or min(row["temperature"] for row in own)
+    report = live.judge(own, production=phase == PRODUCTION, temperature=temperature)
+    block = [row for row in decisions if row["block"] == (decisions[-1]["block"] if judged is None else judged)]
+    n_atoms = _n_atoms(root)
+    implied, error = live.model_error(block)
+    report["model_error"] = {
+        "implied": implied,
+        "implied_error": error,
+        "measured": energy_rmse * n_atoms if energy_rmse is not None and n_atoms else None,
+    }
+    # While it goes on, a short chain is one that has just begun.
+    silent = too_short(report) and not root.is_terminated
+    energy = report["observables"]["energy"]
+    return {
+        "creutz": _finite(report["creutz"]["mean"]),
+        "creutz_error": _finite(report["creutz"]["error"]),
+        "energy_tau": _finite(energy["tau"]),
+        "energy_tau_error": _finite(energy["tau_error"]),
+        "energy_ess": _finite(energy["ess"]),
+        "energy_rhat": _finite(energy["rhat"]),
+        "implied_model_error": _milli(implied / n_atoms) if n_atoms else None,
+        "implied_model_error_error": _milli(error / n_atoms) if n_atoms else None,
+        "warnings": warnings_of(report)[: -1 if silent else None],
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _milli(value: float | None) -> float | None:
+    return _finite(None if value is None else 1000 * value)
+
+
+def _settings(root: orm.WorkChainNode, group: str) -> dict[str, Any]:
+    """Return the settings of a group that the run was given; none where it has no such port."""
+    return dict(root.inputs[group].get_dict()) if group in root.inputs else {}
+
+
+def _n_atoms(root: orm.WorkChainNode) -> int | None:
+    """Return the number of atoms of the run's structures."""
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
+    query.append(orm.StructureData, with_outgoing="root", project=["attributes.sites"])
+    found = query.limit(1).first()
+    return len(found[0]) if found else None
 
 
 def _last_history(root: orm.WorkChainNode) -> dict[str, Any] | None:
@@ -147,9 +242,9 @@ def _last_history(root: orm.WorkChainNode) -> dict[str, Any] | None:
 
 
 def _paused(root: orm.WorkChainNode) -> list[str]:
-    """Return why chains wait: only chains pause, and a walk over all descendants would cost seconds a look."""
+    """Return why chains wait: only children pause, and a walk over all descendants would cost seconds a look."""
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-    query.append(ChainWorkChain, with_incoming="root", filters={"attributes.paused": True}, project=["*"])
+    query.append(orm.WorkChainNode, with_incoming="root", filters={"attributes.paused": True}, project=["*"])
     nodes = [node for node in query.all(flat=True) if not node.is_terminated]
     return [node.process_status or f"process {node.pk} is paused" for node in nodes]

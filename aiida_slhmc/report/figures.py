@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import panels, style, tables
 
@@ -15,6 +16,8 @@ Samples = Mapping[str, Mapping[str, Any]]
 
 #: Bins that a thousand distances with a spread of 0.04 Å fill smoothly.
 BIN_WIDTH = 0.01
+#: Arrays of a trace of energies.
+TRACE = ("chain", "cycle", "energies")
 FORCE_TITLE, ENERGY_TITLE = "force RMSE\n(meV/Å)", "energy RMSE\n(meV/atom)"
 
 
@@ -124,6 +127,56 @@ def pressure_comparison(
         panels.pressures(figure.subplots(), rows, reference=reference)
         paths = style.save(figure, folder, name)
     return [*paths, style.write_table(folder, name, rows)]
+
+
+def chain_diagnostics(
+    report: Mapping[str, Any],
+    states: Mapping[str, ArrayLike],
+    blocks: Sequence[Block],
+    *,
+    folder: Path,
+    chains: int = 1,
+    name: str = "chain-diagnostics",
+) -> list[Path]:
+    """Draw how far the chains can be trusted: energies, their autocorrelation, acceptance block by block.
+
+    :param report: diagnostics of the phase that the states are of.
+    :param states: ``chain``, ``cycle``, ``energies`` (eV), each (S,): the states after every cycle, repeats included;
+        ``temperature`` (S,) in K, where chains have temperatures of their own.
+    :param blocks: rows of the history.
+    :param folder: where the files go.
+    :param chains: number of chains.
+    :param name: of the files.
+    :returns: paths of PNG, PDF, and CSV of traces, autocorrelation function (where there is one), diagnostics.
+    :raises ValueError: without a state or a block.
+    """
+    traces = tables.trace_rows(states["chain"], states["cycle"], states["energies"])
+    shown = tables.trace_rows(*(np.asarray(states[key])[_rung(report, states)] for key in TRACE))
+    rho = tables.autocorrelation_rows(shown)
+    rows = tables.block_rows(blocks, chains)
+    with style.styled():
+        figure = style.new_figure(style.PAGE, 4.3)
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.1, 1))
+        upper = figure.add_subplot(grid[0, :])
+        left, right = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
+        panels.traces(upper, traces)
+        panels.autocorrelations(left, rho, report["observables"].get("energy", {}))
+        panels.acceptance(right, rows)
+        right.set_xlabel("cycle")
+        for axes, text in zip((upper, left, right), "abc", strict=True):
+            panels.letter(axes, text)
+        paths = style.save(figure, folder, name)
+    paths.append(style.write_table(folder, f"{name}-traces", traces))
+    if rho:
+        paths.append(style.write_table(folder, f"{name}-autocorrelation", rho))
+    return [*paths, style.write_table(folder, name, tables.diagnostics_rows(report))]
+
+
+def _rung(report: Mapping[str, Any], states: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
+    """Return which states (S,) are of the temperature that the report's observables are of."""
+    if "temperature" not in states:
+        return np.ones(np.shape(states["energies"]), dtype=bool)
+    return np.asarray(np.isclose(np.asarray(states["temperature"], dtype=float), report["temperature"]))
 
 
 def quickstart_summary(

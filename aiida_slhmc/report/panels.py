@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from .tables import CONFIDENCE, Row
 LOG_RATIO = 12.0
 #: Up to so many blocks every block's end gets its tick.
 MAX_TICKS = 8
+#: Lags that are shown: so many autocorrelation times, and at least so many cycles.
+LAGS_IN_TAU, MINIMUM_LAGS = 6.0, 10
 
 
 def cycle_axis(axes: Axes, rows: Sequence[Row]) -> None:
@@ -186,6 +188,72 @@ def distribution(
 def _milli(value: float, error: float) -> str:
     """Return a length in thousandths, with its error where there is one."""
     return f"{1000 * value:.1f}" + (f" ± {1000 * error:.1f}" if math.isfinite(error) else "")
+
+
+def traces(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the energy of every chain's states, repeats included, about the mean of all.
+
+    :param axes: where.
+    :param rows: of :func:`tables.trace_rows`.
+    """
+    chains = sorted({row["chain"] for row in rows})
+    for index, chain in enumerate(chains):
+        own = [row for row in rows if row["chain"] == chain]
+        # The step shows how long a state was held.
+        axes.step(
+            [row["cycle"] for row in own], [row["deviation"] for row in own], where="mid", linewidth=0.9,
+            color=style.CHAINS[index % len(style.CHAINS)], label=f"chain {chain}",
+        )  # fmt: skip
+    axes.axhline(0.0, color=style.GREY, linewidth=0.5, zorder=0)
+    low, high = min(row["cycle"] for row in rows), max(row["cycle"] for row in rows)
+    axes.set_xlim(low - 0.5, high + 0.5)
+    axes.set_xlabel("cycle")
+    axes.set_ylabel("energy − mean (eV)")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if len(chains) <= MAX_TICKS:
+        legend_above(axes, ncols=len(chains))
+
+
+def autocorrelations(axes: Axes, rows: Sequence[Row], observable: Mapping[str, Any]) -> None:
+    """Draw the autocorrelation function of the energy; what follows from it stands above.
+
+    :param axes: where.
+    :param rows: of :func:`tables.autocorrelation_rows`.
+    :param observable: ``tau`` (cycles), ``tau_error``, ``ess``, ``rhat`` of the energy, each may be None.
+    """
+    axes.set_xlabel("lag (cycles)")
+    axes.set_ylabel("energy autocorrelation")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if not rows:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "too few cycles", transform=axes.transAxes, ha="center", va="center", color=style.GREY)
+        return
+    tau = observable.get("tau")
+    # Several times tau show the decay; the rest is noise.
+    last = len(rows) if tau is None else min(len(rows), max(MINIMUM_LAGS, math.ceil(LAGS_IN_TAU * tau)) + 1)
+    lags = [row["lag"] for row in rows[:last]]
+    noise = rows[0]["noise"]
+    axes.axhspan(
+        -2 * noise, 2 * noise, color=style.LIGHT, linewidth=0, zorder=-1, label="noise of independent states (2 σ)"
+    )
+    axes.axhline(0.0, color=style.GREY, linewidth=0.5, zorder=0)
+    words = []
+    if tau is not None:
+        error = observable.get("tau_error")
+        words.append(rf"$\tau$ = {tau:.1f}" + ("" if error is None else f" ± {error:.1f}") + " cycles")
+    if observable.get("ess") is not None:
+        words.append(f"{observable['ess']:.0f} independent")
+    if observable.get("rhat") is not None:
+        words.append(rf"$\hat R$ = {observable['rhat']:.2f}")
+    axes.plot(
+        lags, [row["autocorrelation"] for row in rows[:last]], "o-", color=style.BLUE, markersize=2.8,
+        label=", ".join(words) or "all chains",
+    )  # fmt: skip
+    axes.set_xlim(-0.02 * max(1, lags[-1]), 1.02 * max(1, lags[-1]))
+    # Above the panel: a curve that stays high would run through it.
+    legend_above(axes, reverse=True, labelspacing=0.3)
 
 
 def pressures(axes: Axes, rows: Sequence[Row], *, reference: str) -> None:

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from aiida_slhmc.analysis.distances import nearest_distances
 
+from .tables import diagnostics_rows
+
 #: How many standard errors apart counts as a difference.
 SIGMAS = 2.0
 NAMES = {
@@ -114,6 +116,39 @@ def _ensemble_table(samples: dict[str, Any]) -> Table:
     return table
 
 
+def diagnostics_of(run: Any) -> dict[str, Any] | None:
+    """Return how far the chains of a run's last block can be trusted; None of a run from before there were diagnostics.
+
+    :param run: node of a run.
+    """
+    return dict(run.outputs.diagnostics.get_dict()) if "diagnostics" in run.outputs else None
+
+
+def diagnostics_table(report: dict[str, Any]) -> Table:
+    """Return how far the chains can be trusted as a table for a terminal.
+
+    :param report: what a run's ``diagnostics`` node holds.
+    """
+    table = Table(
+        title=f"Chains: {report['kind']} phase, {report['chains']} chains, {report['cycles']} cycles, "
+        f"{report['labels']} DFT calls"
+    )
+    for name, side in (("quantity", "left"), ("value", "right"), ("unit", "left")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for row in diagnostics_rows(report):
+        value, error = row["value"], row["error"]
+        if not math.isfinite(value):
+            continue
+        digits = _digits(error if math.isfinite(error) and error > 0 else value / 10)
+        table.add_row(row["quantity"], _pm(value, error if math.isfinite(error) else None, digits), row["unit"])
+    return table
+
+
+def _digits(error: float) -> int:
+    """Return the decimals that show two digits of an error."""
+    return 0 if error == 0 else min(8, max(0, 1 - math.floor(math.log10(abs(error)))))
+
+
 def write_report(run: Any, comparison: Any, output: Path, width: int = 118) -> str:
     """Write figures and tables and return the text for the terminal.
 
@@ -127,6 +162,11 @@ def write_report(run: Any, comparison: Any, output: Path, width: int = 118) -> s
     samples = comparison.outputs.comparison.get_dict()["samples"]
     console = Console(width=width, record=True, file=(output / "summary.txt").open("w"), force_terminal=False)
     console.print(_blocks_table(rows))
+    diagnostics = diagnostics_of(run)
+    if diagnostics is not None:
+        console.print(diagnostics_table(diagnostics))
+        for warning in diagnostics["warnings"]:
+            console.print(f"Warning: {warning}", markup=False)
     console.print(_ensemble_table(samples))
     gain, error = forward_gain(rows)
     result = verdicts(comparison, run)
@@ -201,3 +241,21 @@ def _write_figures(
         pair=tuple(comparison.inputs.comparison.get_dict()["pair"]),
         folder=output,
     )
+    write_diagnostics(run, output)
+
+
+def write_diagnostics(run: Any, output: Path) -> list[Path]:
+    """Write figure and tables of how far the chains of a run can be trusted.
+
+    :param run: node of a run, self-learning or production.
+    :param output: folder.
+    :returns: the paths; none if the run has no production phase, or no diagnostics.
+    """
+    from . import figures
+
+    report = diagnostics_of(run)
+    if report is None or "states" not in run.outputs:
+        return []
+    node = run.outputs.states
+    states = {name: node.get_array(name) for name in ("chain", "cycle", "energies", "temperature")}
+    return figures.chain_diagnostics(report, states, history_rows(run), folder=output, chains=report["chains"])

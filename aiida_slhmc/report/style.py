@@ -16,6 +16,9 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY, LIGHT = "#6E6E6E", "#E9E9E9"
 
+#: Colours of chains.
+CHAINS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK, GREY)
+
 #: Width of a journal column and of a page in inches.
 COLUMN, PAGE = 3.4, 7.0
 

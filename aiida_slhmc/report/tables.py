@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aiida_slhmc.numerics.diagnostics import acceptance_interval
+from aiida_slhmc.numerics.diagnostics import acceptance_interval, autocorrelation
 
 Block = Mapping[str, Any]
 Row = dict[str, Any]
@@ -155,6 +155,90 @@ def density_rows(samples: Mapping[str, ArrayLike], bin_width: float) -> list[Row
         }
         for index in range(len(edges) - 1)
     ]
+
+
+def diagnostics_rows(report: Mapping[str, Any]) -> list[Row]:
+    """Return the diagnostics of chains, one number a row.
+
+    :param report: of :func:`aiida_slhmc.analysis.chains.diagnose`, or what a run's ``diagnostics`` node holds.
+    :returns: ``quantity``, ``value``, ``error`` (NaN where there is none), ``unit``.
+    """
+    acceptance, errors, creutz = report["acceptance"], report["model_error"], report["creutz"]
+    low, high = acceptance["interval"]
+    moved, divergent = report["displacement"], report["divergent"]
+    implied_error = errors["implied_error"]
+    if implied_error is not None:
+        implied_error *= MILLI / report["n_atoms"]
+    found: list[tuple[str, Any, Any, str]] = [
+        ("acceptance", acceptance["value"], (high - low) / 2, ""),
+        ("mean acceptance probability", acceptance["mean_probability"], acceptance["mean_probability_error"], ""),
+        ("<exp(-delta/kT)>", creutz["mean"], creutz["error"], ""),
+        ("model error implied by the acceptance", errors["implied_per_atom"], implied_error, "meV/atom"),
+        ("measured energy RMSE", errors["measured_per_atom"], None, "meV/atom"),
+        ("cycles without a label", divergent["fraction"], None, ""),
+        ("displacement per DFT call", moved["per_label"], None, "Å"),
+    ]
+    if "volume" in report["observables"]:
+        found.append(("|change of ln V| per DFT call", moved["log_volume_per_label"], None, ""))
+    for name, group in report["observables"].items():
+        what = name.replace("_", " ")
+        found += [
+            (f"{what}: mean", group["mean"], group["error"], group["unit"]),
+            (f"{what}: autocorrelation time", group["tau"], group["tau_error"], "cycles"),
+            (f"{what}: effective samples", group["ess"], None, ""),
+            (f"{what}: effective samples per DFT call", group["ess_per_label"], None, ""),
+            (f"{what}: R-hat", group["rhat"], None, ""),
+        ]
+    return [
+        {"quantity": name, "value": number(value), "error": number(error), "unit": unit}
+        for name, value, error, unit in found
+    ]
+
+
+def trace_rows(chain: ArrayLike, cycle: ArrayLike, energies: ArrayLike) -> list[Row]:
+    """Return the energy of the state after every cycle, repeats included.
+
+    :param chain: (S,).
+    :param cycle: (S,) from 0.
+    :param energies: (S,) in eV.
+    :returns: ``chain``, ``cycle`` (from 1), ``energy`` (eV), ``deviation`` (eV) from the mean of all.
+    :raises ValueError: without a state.
+    """
+    values = np.asarray(energies, dtype=float)
+    if not values.size:
+        raise ValueError("there is no state to show")
+    mean = float(values.mean())
+    order = np.lexsort((np.asarray(cycle), np.asarray(chain)))
+    return [
+        {
+            "chain": int(np.asarray(chain)[row]),
+            "cycle": int(np.asarray(cycle)[row]) + 1,
+            "energy": float(values[row]),
+            "deviation": float(values[row]) - mean,
+        }
+        for row in order
+    ]
+
+
+def autocorrelation_rows(traces: Sequence[Row]) -> list[Row]:
+    """Return the autocorrelation function of the energy, all chains together, and its noise.
+
+    :param traces: of :func:`trace_rows`, of chains at one temperature.
+    :returns: ``lag`` (cycles), ``autocorrelation``, ``noise``: standard deviation of the estimate for independent
+        states; no row for chains of fewer than four cycles, or that never moved.
+    """
+    chains = [
+        [row["energy"] for row in traces if row["chain"] == chain] for chain in sorted({row["chain"] for row in traces})
+    ]
+    n = min(len(chain) for chain in chains)
+    if n < 4:
+        return []
+    rho = autocorrelation([chain[-n:] for chain in chains])
+    if not np.isfinite(rho).all():
+        return []
+    noise = 1.0 / math.sqrt(n * len(chains))
+    # Beyond half the length there is little but noise.
+    return [{"lag": lag, "autocorrelation": float(rho[lag]), "noise": noise} for lag in range(n // 2 + 1)]
 
 
 def distance_rows(comparison: Mapping[str, Mapping[str, Any]]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class EinsteinTarget(Target):
     functionals = ("analytic",)
     default_functional = "analytic"
     defaults = {"offset": 0.0}  # eV
-    required = ("sites", "spring_constant")
+    required: ClassVar[tuple[str, ...]] = ("sites", "spring_constant")
 
     def check(self, level: Mapping[str, Any]) -> None:
         """Check a normalised level of theory.
@@ -156,6 +156,32 @@ class EinsteinTarget(Target):
         :param level: level of theory.
         """
         return False
+
+
+class BreathingTarget(EinsteinTarget):
+    """Atoms on springs to sites that move with the cell, and a volume on a spring: known under pressure too."""
+
+    name = "breathing"
+    required: ClassVar[tuple[str, ...]] = ("sites", "spring_constant", "bulk_modulus", "volume")
+
+    def check(self, level: Mapping[str, Any]) -> None:
+        """Check a normalised level of theory.
+
+        :param level: level of theory.
+        :raises ValueError: with one sentence.
+        """
+        super().check(level)
+        for key, unit in (("bulk_modulus", "GPa"), ("volume", "Å³")):
+            value = level["parameters"][key]
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"the parameter '{key}' ({unit}) must be a number greater than 0, not {value!r}.")
+
+    def has_stress(self, level: Mapping[str, Any]) -> bool:
+        """Return that there is a stress.
+
+        :param level: level of theory.
+        """
+        return True
 
 
 class AseTarget(Target):

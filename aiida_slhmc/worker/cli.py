@@ -13,7 +13,7 @@ import click
 from . import io
 from .errors import TaskError, need
 
-TASKS = ("propose", "label", "predict", "finetune", "dynamics", "describe")
+TASKS = ("propose", "propose_many", "label", "predict", "finetune", "dynamics", "describe")
 
 #: Where an engine writes its own output in the folder of a job.
 ENGINE_LOG = "engine.txt"

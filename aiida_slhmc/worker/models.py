@@ -10,6 +10,7 @@ import io
 import logging
 import math
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from aiida_slhmc.numerics.potential import Evaluation
 
 from .errors import TaskError
 from .foundations import file_sha256, resolve_foundation
-from .graphs import GraphBuilder, atomic_numbers, head_index, heads_of, model_dtype, outputs
+from .graphs import GraphBuilder, atomic_numbers, collate, head_index, heads_of, model_dtype, outputs
 
 __all__ = [
     "MacePotential",
@@ -37,6 +38,10 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+
+#: Atoms of one batch. On a CPU a larger batch is slower than its structures one by one (measured: 8 cells of 6 atoms
+#: 2.0 times faster together, 2 cells of 48 atoms 1.2 times slower).
+BATCH_ATOMS = 64
 
 #: What unpickling a file that is no model raises.
 _UNREADABLE = (
@@ -230,11 +235,40 @@ class MacePotential:
         """
         periodic = all(self._pbc)
         if not np.isfinite(positions).all():
-            stress = np.full((3, 3), np.nan) if periodic else None
-            return Evaluation(math.nan, np.full((len(self._numbers), 3), np.nan), stress)
+            return self._nowhere()
         answer = outputs(self._model, self._graph(self._numbers, positions, cell, self._pbc), stress=periodic)
         return Evaluation(
             energy=float(answer["energy"].item()),
             forces=answer["forces"].detach().numpy().astype(np.float64),
             stress=answer["stress"][0].detach().numpy().astype(np.float64) if periodic else None,
         )
+
+    def evaluate_many(self, points: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[Evaluation]:
+        """Evaluate several structures, small ones in batches; equal to single evaluations up to rounding.
+
+        :param points: positions (N, 3) in Å and cell (3, 3) in Å, each.
+        :returns: as :meth:`evaluate`, in order.
+        """
+        size = max(1, BATCH_ATOMS // len(self._numbers))
+        results: list[Evaluation] = []
+        for begin in range(0, len(points), size):
+            some = points[begin : begin + size]
+            if len(some) == 1 or not all(np.isfinite(positions).all() for positions, _ in some):
+                results += [self.evaluate(*point) for point in some]
+            else:
+                results += self._batch(some)
+        return results
+
+    def _batch(self, points: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[Evaluation]:
+        periodic = all(self._pbc)
+        graph = collate([self._graph(self._numbers, *point, self._pbc) for point in points])
+        answer = outputs(self._model, graph, stress=periodic)
+        energies = answer["energy"].detach().numpy().astype(np.float64)
+        forces = answer["forces"].detach().numpy().astype(np.float64).reshape(len(points), -1, 3)
+        stresses = answer["stress"].detach().numpy().astype(np.float64) if periodic else [None] * len(points)
+        return [Evaluation(float(e), f, s) for e, f, s in zip(energies, forces, stresses, strict=True)]
+
+    def _nowhere(self) -> Evaluation:
+        """Return the answer to a structure that is not finite."""
+        stress = np.full((3, 3), np.nan) if all(self._pbc) else None
+        return Evaluation(math.nan, np.full((len(self._numbers), 3), np.nan), stress)

@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
 
-from aiida_slhmc.numerics.analytic import EinsteinCrystal
+from aiida_slhmc.numerics.analytic import BreathingCrystal, EinsteinCrystal
 from aiida_slhmc.numerics.potential import Array, Evaluation, Potential
 
 from . import calculators
 from .errors import TaskError, need
 
 #: Engines that are built in, each with the package whose version counts.
-ENGINES = {"mace": "mace-torch", "chgnet": "chgnet", "gpaw": "gpaw", "einstein": "aiida-slhmc", "ase": "ase"}
+ENGINES = {
+    "mace": "mace-torch",
+    "chgnet": "chgnet",
+    "gpaw": "gpaw",
+    "einstein": "aiida-slhmc",
+    "breathing": "aiida-slhmc",
+    "ase": "ase",
+}
 #: Entry points of further engines: ``(level, numbers, pbc) -> Potential``.
 GROUP = "aiida_slhmc.potentials"
 
@@ -199,19 +206,36 @@ def einstein(level: Mapping[str, Any], numbers: ArrayLike) -> EinsteinCrystal:
     :param numbers: atomic numbers (N,).
     :raises TaskError: ``bad_input`` if it has another number of atoms.
     """
+    return EinsteinCrystal(*_springs(level, numbers, "the Einstein crystal"))
+
+
+def breathing(level: Mapping[str, Any], numbers: ArrayLike) -> BreathingCrystal:
+    """Return the analytic breathing crystal of a level of theory.
+
+    :param level: with ``parameters``: sites (N, 3), fractional; spring_constant in eV/Å², one or (N,); bulk_modulus in
+        GPa; volume in Å³; offset in eV.
+    :param numbers: atomic numbers (N,).
+    :raises TaskError: ``bad_input`` if it has another number of atoms.
+    """
+    what = "the breathing crystal"
+    sites, springs, offset = _springs(level, numbers, what)
+    parameters = level["parameters"]
+    bulk_modulus, volume = (float(need(parameters, key, what)) for key in ("bulk_modulus", "volume"))
+    return BreathingCrystal(sites, springs, bulk_modulus * units.GPa, volume, offset)
+
+
+def _springs(level: Mapping[str, Any], numbers: ArrayLike, what: str) -> tuple[Array, Array, float]:
     if level.get("functional", "analytic") != "analytic":
-        raise TaskError("bad_input", f"the Einstein crystal has no functional '{level['functional']}'; it is analytic.")
+        raise TaskError("bad_input", f"{what} has no functional '{level['functional']}'; it is analytic.")
     parameters = need(level, "parameters", "the level of theory")
     n_atoms = len(np.asarray(numbers))
-    sites = np.asarray(need(parameters, "sites", "the Einstein crystal"), dtype=np.float64)
+    sites = np.asarray(need(parameters, "sites", what), dtype=np.float64)
     if sites.shape != (n_atoms, 3):
-        raise TaskError(
-            "bad_input", f"the Einstein crystal has {len(sites)} sites, but the structure has {n_atoms} atoms."
-        )
-    springs = np.asarray(need(parameters, "spring_constant", "the Einstein crystal"), dtype=np.float64)
+        raise TaskError("bad_input", f"{what} has {len(sites)} sites, but the structure has {n_atoms} atoms.")
+    springs = np.asarray(need(parameters, "spring_constant", what), dtype=np.float64)
     if springs.shape not in ((), (n_atoms,)):
-        raise TaskError("bad_input", f"the Einstein crystal has {springs.size} springs for {n_atoms} atoms.")
-    return EinsteinCrystal(sites, springs, float(parameters.get("offset", 0.0)))
+        raise TaskError("bad_input", f"{what} has {springs.size} springs for {n_atoms} atoms.")
+    return sites, springs, float(parameters.get("offset", 0.0))
 
 
 def _foreign(engine: str) -> EntryPoint | None:
@@ -249,6 +273,8 @@ def build_potential(
         return MacePotential(need(spec, "file", "the potential"), numbers, pbc)
     if engine == "einstein":
         return einstein(spec, numbers)
+    if engine == "breathing":
+        return breathing(spec, numbers)
     if engine == "chgnet":
         return ChgnetPotential(spec, numbers, pbc)
     if engine == "gpaw":

@@ -8,10 +8,15 @@ from aiida.plugins.entry_point import get_entry_point_names
 
 from aiida_slhmc.calculations import base
 from aiida_slhmc.calculations.label import LabelCalculation, label_local
-from aiida_slhmc.calculations.propose import ProposeCalculation, propose_local
-from aiida_slhmc.engine.profile import _worker as worker_executable
+from aiida_slhmc.calculations.propose import (
+    ProposeCalculation,
+    ProposeManyCalculation,
+    propose_local,
+    propose_many_local,
+)
 from aiida_slhmc.engine.runner import run_foreground
-from tests.fixtures import RIGHT, WRONG, einstein
+from aiida_slhmc.workflows.protocol import protocol_inputs
+from tests.fixtures import RIGHT, WRONG, breathing, einstein
 
 
 def processes():
@@ -39,15 +44,6 @@ def test_storable_has_no_number_that_a_database_refuses():
     assert base.storable(value) == {"1": None, "b": [None, 3, [1.0, None]], "c": [True, None]}
 
 
-@pytest.fixture
-def code(aiida_localhost):
-    aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
-    aiida_localhost.set_minimum_job_poll_interval(0.1)
-    return orm.InstalledCode(
-        label="slhmc-worker", computer=aiida_localhost, filepath_executable=str(worker_executable())
-    ).store()
-
-
 def test_a_label_is_the_same_as_a_job_and_in_this_process(structure, code):
     structure.store()
     level = orm.Dict(einstein(RIGHT)).store()
@@ -58,26 +54,47 @@ def test_a_label_is_the_same_as_a_job_and_in_this_process(structure, code):
     assert node.outputs.label_info["engine"] == "einstein"
 
 
-def test_a_proposal_is_the_same_as_a_job_and_in_this_process(structure, code):
-    nodes = {
-        "model": orm.Dict(einstein(WRONG)).store(),
+def proposal_nodes(structure):
+    settings = protocol_inputs("fast", {"proposal": {"length": 9, "cell_mass": 3e3}, "ensemble": {"ensemble": "NPT"}})
+    return {
+        "model": orm.Dict(breathing(WRONG)).store(),
         "state": structure.store(),
         "stream": orm.Dict({"seed": 5, "chain": 1, "cycle": 4, "phase": "adaptive"}).store(),
-        "ensemble": orm.Dict({"ensemble": "NVT", "temperature": 300.0}).store(),
-        "proposal": orm.Dict(
-            {
-                "timestep": 1.0, "length": 9, "length_law": "uniform", "centre_of_mass": "keep",
-                "min_distance": None, "max_energy_change": None,
-            }
-        ).store(),
-    }  # fmt: skip
+        "ensemble": orm.Dict(settings["ensemble"] | {"cell": "orthorhombic"}).store(),
+        "proposal": orm.Dict(settings["proposal"]).store(),
+    }
+
+
+def alike(one, other):
+    """Compare structures and reports, but for the time they took."""
+    assert one["endpoint"].cell == other["endpoint"].cell
+    assert [site.position for site in one["endpoint"].sites] == [site.position for site in other["endpoint"].sites]
+    first, second = ({**node["proposal_info"].get_dict(), "wall_time": 0} for node in (one, other))
+    assert first == second
+
+
+def test_a_proposal_is_the_same_as_a_job_and_in_this_process(structure, code):
+    nodes = proposal_nodes(structure)
     local, _ = propose_local.run_get_node(**nodes)
     node = run_foreground(ProposeCalculation, {"code": code, **nodes})
     assert node.is_finished_ok, node.exit_message
-    positions = [site.position for site in node.outputs.endpoint.sites]
-    assert positions == [site.position for site in local["endpoint"].sites]
-    job, here = node.outputs.proposal_info.get_dict(), local["proposal_info"].get_dict()
-    assert {k: v for k, v in job.items() if k != "wall_time"} == {k: v for k, v in here.items() if k != "wall_time"}
+    alike(local, node.outputs)
+
+
+def test_one_job_carries_several_chains_each_with_its_own_nodes(structure, code):
+    single = proposal_nodes(structure)
+    nodes = {key: single[key] for key in ("model", "proposal")}
+    streams = [single["stream"], orm.Dict({**single["stream"].get_dict(), "chain": 2}).store()]
+    for name, stream in zip(("chain_001", "chain_002"), streams, strict=True):
+        nodes |= {f"state_{name}": single["state"], f"stream_{name}": stream, f"ensemble_{name}": single["ensemble"]}
+    local, _ = propose_many_local.run_get_node(**nodes)
+    node = run_foreground(ProposeManyCalculation, {"code": code, **nodes})
+    assert node.is_finished_ok, node.exit_message
+    assert set(local) == {f"{what}_chain_00{n}" for what in ("endpoint", "proposal_info") for n in (1, 2)}
+    for name, stream in zip(("chain_001", "chain_002"), streams, strict=True):
+        alone, _ = propose_local.run_get_node(**{**single, "stream": stream})
+        for many in (local, node.outputs):
+            alike(alone, {what: many[f"{what}_{name}"] for what in ("endpoint", "proposal_info")})
 
 
 def test_a_failure_that_a_task_names_is_an_exit_code(structure):

@@ -5,7 +5,7 @@ import pytest
 from aiida import orm
 from ase import units
 
-from aiida_slhmc.calculations.metropolis import metropolis
+from aiida_slhmc.calculations.metropolis import CELL_TERMS, metropolis
 from aiida_slhmc.data import FramesData
 from aiida_slhmc.numerics.hmc import draw_log_uniform
 
@@ -25,6 +25,7 @@ def label(energy, level="l"):
 
 def inputs(structure, **changes):
     info = {"kinetic_start": 0.4, "kinetic_end": 0.35, "potential_start": 1.0, "potential_end": 1.1}
+    info |= {f"{term}_{end}": 0.0 for term in CELL_TERMS for end in ("start", "end")}
     info |= {"n_steps": 7, "divergent": False, "reason": ""}
     end = structure.clone()
     end.set_cell([[6, 0, 0], [0, 6, 0], [0, 0, 6]])
@@ -50,6 +51,18 @@ def test_decision_holds_every_term_and_replays_from_them(structure):
     assert result["stream"].get_dict() == {"seed": 5, "chain": 1, "cycle": 5, "phase": "adaptive"}
 
 
+def test_terms_of_a_moving_cell_enter_the_decision(structure):
+    terms = {
+        "cell_kinetic_end": 0.02,
+        "pressure_volume_end": 0.03,
+        "log_volume_end": -0.01,
+        "cell_kinetic_start": 0.005,
+    }
+    decision = metropolis(**inputs(structure, info=terms))["decision"].get_dict()
+    assert decision["delta"] == pytest.approx(0.05 + 0.02 + 0.03 - 0.01 - 0.005, abs=1e-12)
+    assert {key: decision[key] for key in terms} == terms
+
+
 @pytest.mark.parametrize(("energy", "accepted"), [(-11.0, True), (-5.0, False)])
 def test_next_state_is_endpoint_or_state(structure, energy, accepted):
     given = inputs(structure, endpoint_label=label(energy))
@@ -60,7 +73,9 @@ def test_next_state_is_endpoint_or_state(structure, energy, accepted):
 
 
 def test_divergent_trajectory_is_rejected_without_a_label(structure):
-    given = inputs(structure, info={"divergent": True, "kinetic_end": None, "potential_end": None})
+    given = inputs(
+        structure, info={"divergent": True, "kinetic_end": None, "potential_end": None, "log_volume_end": None}
+    )
     del given["endpoint_label"]
     decision = metropolis(**given)["decision"].get_dict()
     assert decision["accepted"] is False

@@ -20,7 +20,9 @@ isolated_profile(Path(sys.argv[1]))
 from tests.fixtures import analytic_builder
 from aiida_slhmc.cli.launch import follow
 from aiida_slhmc.engine.runner import run_foreground
-builder = analytic_builder(budget={"chains": 2, "blocks": 1, "cycles": 5, "production_cycles": 2})
+builder = analytic_builder(
+    budget={"chains": 2, "blocks": 1, "cycles": 5, "production_cycles": 2}, driver=json.loads(sys.argv[2])
+)
 follow(lambda tick: run_foreground(builder, on_tick=tick), plain=True)
 """
 LOOK = """
@@ -60,8 +62,8 @@ class Session:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def launch(self):
-        return self.start(sys.executable, "-W", "ignore", "-c", LAUNCH, self.folder)
+    def launch(self, driver=None):
+        return self.start(sys.executable, "-W", "ignore", "-c", LAUNCH, self.folder, json.dumps(driver or {}))
 
     def look(self):
         out = self.start(sys.executable, "-W", "ignore", "-c", LOOK, self.folder).communicate(timeout=180)[0]
@@ -119,3 +121,21 @@ def test_resume_gives_the_decisions_of_an_undisturbed_run(tmp_path, undisturbed,
     assert resumed["audit"] == []
     # Every finished label was kept: at most the one in flight when the process was killed was made again.
     assert undisturbed["labels"] <= resumed["labels"] <= undisturbed["labels"] + (signum == signal.SIGKILL) * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", [{"prefetch": 2}, {"lockstep": True}], ids=["ahead", "in step"])
+def test_a_kill_with_other_drivers(tmp_path, undisturbed, driver):
+    session = Session(tmp_path)
+    program = session.launch(driver)
+    session.wait_for_cycles(3)
+    program.kill()
+    program.communicate(timeout=120)
+    stopped = session.look()
+    assert 0 < len(stopped["decisions"]) < len(undisturbed["decisions"])
+    again = session.start(COMMAND, "--path", tmp_path, "resume", stopped["pk"], "--plain")
+    out, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, out
+    resumed = session.look()
+    assert resumed["decisions"] == undisturbed["decisions"]
+    assert resumed["audit"] == []

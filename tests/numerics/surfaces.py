@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import units
 
-from aiida_slhmc.numerics.potential import Array, Evaluation
+from aiida_slhmc.numerics.potential import Array, Evaluation, Potential
 
 #: Temperature in K at which kT is 1 eV: with masses of 1 amu and springs of 1 eV/Å² everything is in natural units.
 UNIT_TEMPERATURE = 1.0 / units.kB
@@ -77,3 +77,64 @@ def thermal(n_chains: int, sites: Array, spring_constant: float, seed: int, kt: 
     """Draw positions of an Einstein crystal (or, up to translation, a mean-field solid), one structure a chain."""
     displacements = np.random.default_rng(seed).standard_normal((n_chains, *sites.shape))
     return sites + math.sqrt(kt / spring_constant) * displacements
+
+
+@dataclass(frozen=True)
+class IdealGas:
+    """Let atoms not interact, in a cell that may resist changes of shape and push on its walls: U = t V + U_shape.
+
+    U_shape = (k/2) [sum_a y_a² + sum_{a>b} l_ab²] with y_a = ln h_aa less their mean, l = h/V^(1/3) below the diagonal.
+    In these coordinates the flat measure of the entries of a lower-triangular h is V dV d²y d³l, that of three ln L
+    (dV/V) d²y: the shape is Gaussian and independent of the volume, whose law is that of the ideal gas,
+    V^N exp(-(P + t)V/kT).
+    """
+
+    stiffness: float = 0.0
+    tension: float = 0.0
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        volume = float(np.linalg.det(cell))
+        y, tilt = log_shape(cell), tilts(cell)
+        energy = self.tension * volume + 0.5 * self.stiffness * float(np.sum(y**2) + np.sum(tilt**2))
+        # Derivative by the entries of h at fixed volume; the chain rule for h (1 + strain) multiplies by h^T.
+        by_entries = self.stiffness * (np.diag(y / np.diagonal(cell)) + tilt / np.cbrt(volume))
+        through_volume = self.tension * volume - self.stiffness * float(np.sum(tilt**2)) / 3.0
+        stress = (cell.T @ by_entries + through_volume * np.eye(3)) / volume
+        return Evaluation(energy, np.zeros_like(positions), stress)
+
+
+def log_shape(cell: Array) -> Array:
+    """Return ln h_aa less their mean, (3,)."""
+    logs = np.log(np.diagonal(cell))
+    return np.asarray(logs - logs.mean())
+
+
+def tilts(cell: Array) -> Array:
+    """Return what stands below the diagonal of h/V^(1/3), (3, 3)."""
+    return np.asarray(np.tril(cell, -1) / np.cbrt(np.linalg.det(cell)))
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Add surfaces that have a stress."""
+
+    parts: tuple[Potential, ...]
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        answers = [part.evaluate(positions, cell) for part in self.parts]
+        stress = sum((answer.stress for answer in answers), np.zeros((3, 3)))
+        return Evaluation(
+            sum(answer.energy for answer in answers), sum(answer.forces for answer in answers), np.asarray(stress)
+        )
+
+
+@dataclass(frozen=True)
+class StressTurned:
+    """Give the stress of another surface with the wrong sign."""
+
+    surface: Potential
+
+    def evaluate(self, positions: Array, cell: Array) -> Evaluation:
+        answer = self.surface.evaluate(positions, cell)
+        assert answer.stress is not None
+        return Evaluation(answer.energy, answer.forces, -answer.stress)

@@ -161,3 +161,55 @@ def test_model_error_recovers_what_made_the_acceptance() -> None:
 def test_no_model_error_without_an_acceptance(acceptance: float) -> None:
     with pytest.raises(ValueError, match="implies no model error"):
         d.implied_model_error(acceptance, 300.0)
+
+
+@pytest.mark.parametrize(("phi", "tau"), [(0.0, 1.0), (0.5, 3.0), (0.9, 19.0)])
+def test_tau_of_several_autoregressions(phi: float, tau: float) -> None:
+    estimate, error = d.autocorrelation_time_of_chains(autoregression(phi, (8, 25_000), np.random.default_rng(1)))
+    assert abs(estimate - tau) < 4 * error
+    assert error < 0.1 * tau
+
+
+def test_autocorrelation_of_an_autoregression() -> None:
+    rho = d.autocorrelation(autoregression(0.8, (50, 8000), np.random.default_rng(2)))
+    assert rho[0] == 1.0
+    np.testing.assert_allclose(rho[:10], 0.8 ** np.arange(10), atol=0.02)
+
+
+def test_chains_apart_are_worth_as_many_values_as_there_are_chains() -> None:
+    noise = 0.01 * np.random.default_rng(3).standard_normal((4, 200))
+    together, apart = noise, noise + np.arange(4.0)[:, None]
+    assert d.autocorrelation_time_of_chains(together)[0] < 1.5
+    # Each by itself looks perfect: only their distance tells.
+    assert max(d.integrated_autocorrelation_time(chain)[0] for chain in apart) < 2.0
+    assert d.autocorrelation_time_of_chains(apart)[0] > 150.0
+    assert np.isclose(d.autocorrelation(apart), 1.0, atol=1e-3).all()
+
+
+def test_a_drift_counts_as_correlation() -> None:
+    chain = np.random.default_rng(4).standard_normal(400) + np.linspace(-3, 3, 400)
+    assert d.autocorrelation_time_of_chains(chain[None])[0] > 50.0
+
+
+def test_error_of_the_mean_of_short_chains_covers() -> None:
+    # 300 experiments of 4 chains of 10 tau each; each chain by itself cannot know its tau.
+    chains = autoregression(0.5, (300, 4, 30), np.random.default_rng(5))
+    z = []
+    for x in chains:
+        tau = max(1.0, d.autocorrelation_time_of_chains(x)[0])
+        z.append(x.mean() / (x.std(ddof=1) * math.sqrt(tau / x.size)))
+    assert 0.85 < np.std(z) < 1.25
+
+
+def test_tau_of_chains_where_there_is_nothing_to_see() -> None:
+    assert math.isnan(d.autocorrelation_time_of_chains([[1.0, 2.0, 1.5]])[1])
+    for stuck in (np.full((3, 20), 0.3), np.repeat([[0.3], [0.4]], 20, axis=1)):
+        tau, error = d.autocorrelation_time_of_chains(stuck)
+        assert tau == 20.0
+        assert math.isnan(error)
+    assert np.isnan(d.autocorrelation(np.full((3, 20), 0.3))).all()
+
+
+def test_uncertainty_of_the_implied_model_error_is_the_slope() -> None:
+    low, high = (d.implied_model_error(0.6 + step, 300.0) for step in (1e-5, -1e-5))
+    assert d.implied_model_error_uncertainty(0.6, 1e-5, 300.0) == pytest.approx((high - low) / 2, rel=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from ase import units
 from scipy import special, stats
 
-from aiida_slhmc.numerics import diagnostics, hmc, metropolis, momenta
+from aiida_slhmc.numerics import diagnostics, hmc, metropolis, momenta, proposal
 from aiida_slhmc.numerics.analytic import EinsteinCrystal
 from aiida_slhmc.numerics.limits import Limits, Watch
 from aiida_slhmc.numerics.metropolis import Decision
@@ -169,7 +169,7 @@ def test_momenta_of_fixed_kinetic_energy_are_caught(
     target = EinsteinCrystal(sites, 1.0)
     for patched in (False, True):
         if patched:
-            monkeypatch.setattr(hmc, "draw", rescaled)
+            monkeypatch.setattr(proposal, "draw", rescaled)
         records = run_chains(thermal(N_CHAINS, sites, 1.0, seed), target, target, SETTINGS, n_cycles=150, seed=seed)
         squares = means(records, lambda record: (record.energies - 3.0) ** 2)
         if patched:

@@ -136,7 +136,7 @@ def test_a_model_that_fails_makes_a_divergent_trajectory() -> None:
     momenta = np.array([[1.0, 0.0, 0.0]])
     path = integrate(start, momenta, CELL, np.ones(1), Cliff(1.0), timestep=UNIT_TIME / 10, n_steps=50)
     assert path.divergent
-    assert path.reason == "an energy or a force of the proposal model is not finite"
+    assert path.reason == "an energy, a force or a stress of the proposal model is not finite"
     assert np.array_equal(path.positions, lattice.snap(start))
     assert np.array_equal(path.momenta, momenta)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from rich.console import Console
 
-from aiida_slhmc.numerics.diagnostics import acceptance_interval
+from aiida_slhmc.analysis.chains import diagnose
+from aiida_slhmc.analysis.states import state_indices
+from aiida_slhmc.numerics.diagnostics import acceptance_interval, autocorrelation
 from aiida_slhmc.report import figures, tables
+from aiida_slhmc.report.quickstart import diagnostics_table, write_diagnostics
+from tests.analysis.test_chains import independence_chain
 
 CHAINS, CYCLES = 2, 12
 
@@ -191,3 +197,76 @@ def test_nothing_to_show_is_said() -> None:
         tables.error_rows([{"cycles": 4, "accepted": 1, "length": 3}])
     with pytest.raises(ValueError, match="at least one value"):
         tables.density_rows({"foundation": []}, 0.01)
+
+
+# How far the chains can be trusted ------------------------------------------------------------------------------------
+
+
+def chains_of(cycles: int, n_chains: int = 3) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return diagnostics and states of chains that hold every state for a while."""
+    given = independence_chain(cycles, n_chains, sigma=0.02, reject=0.3, seed=4)
+    states = state_indices(given["chain"], given["cycle"], given["accepted"], spans=given["spans"])
+    arrays = {"chain": states.chain, "cycle": states.cycle, "energies": given["energies"][states.row]}
+    return diagnose(**given, energy_rmse=0.02), arrays
+
+
+def test_chain_diagnostics(tmp_path: Path) -> None:
+    report, states = chains_of(40)
+    paths = figures.chain_diagnostics(report, states, BLOCKS, folder=tmp_path, chains=CHAINS)
+    check_images(paths, 7.0)
+    traces = read(tmp_path / "chain-diagnostics-traces.csv")
+    assert [int(row["cycle"]) for row in traces] == [*range(1, 41)] * 3
+    assert [float(row["energy"]) for row in traces] == states["energies"].tolist()
+    assert np.mean([float(row["deviation"]) for row in traces]) == pytest.approx(0.0, abs=1e-12)
+    rho = read(tmp_path / "chain-diagnostics-autocorrelation.csv")
+    expected = autocorrelation(states["energies"].reshape(3, 40))
+    assert [float(row["autocorrelation"]) for row in rho] == expected[:21].tolist()
+    assert float(rho[0]["noise"]) == pytest.approx(1 / math.sqrt(120))
+    table = {row["quantity"]: row for row in read(tmp_path / "chain-diagnostics.csv")}
+    assert float(table["acceptance"]["value"]) == report["acceptance"]["value"]
+    assert float(table["energy: autocorrelation time"]["value"]) == report["observables"]["energy"]["tau"]
+    assert float(table["measured energy RMSE"]["value"]) == pytest.approx(10.0)
+    error = table["model error implied by the acceptance"]
+    assert float(error["error"]) == pytest.approx(500 * report["model_error"]["implied_error"])
+
+
+def test_chain_diagnostics_of_few_cycles(tmp_path: Path) -> None:
+    report, states = chains_of(2)
+    paths = figures.chain_diagnostics(report, states, BLOCKS, folder=tmp_path, chains=CHAINS)
+    check_images(paths, 7.0)
+    assert not (tmp_path / "chain-diagnostics-autocorrelation.csv").exists()
+    table = {row["quantity"]: row for row in read(tmp_path / "chain-diagnostics.csv")}
+    assert table["energy: R-hat"]["value"] == "nan"
+
+
+def test_table_of_diagnostics_leaves_out_what_is_not_known() -> None:
+    for cycles in (2, 40):
+        report, _ = chains_of(cycles)
+        console = Console(file=io.StringIO(), width=118)
+        console.print(diagnostics_table(report))
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "nan" not in text
+        assert ("R-hat" in text) == (cycles == 40)
+        assert "ln V" not in text
+        assert f"{report['labels']} DFT calls" in text
+
+
+def test_replicas_are_correlated_at_one_temperature(tmp_path: Path) -> None:
+    report, states = chains_of(40)
+    states["temperature"] = np.where(states["chain"] == 2, 600.0, 300.0)
+    states["energies"] = states["energies"] + 100.0 * (states["chain"] == 2)
+    figures.chain_diagnostics(report, states, BLOCKS, folder=tmp_path, chains=CHAINS)
+    rho = read(tmp_path / "chain-diagnostics-autocorrelation.csv")
+    expected = autocorrelation(states["energies"][:80].reshape(2, 40))
+    assert [float(row["autocorrelation"]) for row in rho] == expected[:21].tolist()
+
+
+def test_diagnostics_of_a_real_run(analytic_run: Any, tmp_path: Path) -> None:
+    paths = write_diagnostics(analytic_run, tmp_path)
+    check_images(paths, 7.0)
+    table = {row["quantity"]: row for row in read(tmp_path / "chain-diagnostics.csv")}
+    accepted = analytic_run.outputs.history.get_dict()["blocks"][-1]["acceptance"]
+    assert float(table["acceptance"]["value"]) == pytest.approx(accepted)
+    assert float(table["energy: mean"]["value"]) == pytest.approx(
+        analytic_run.outputs.states.get_array("energies").mean()
+    )

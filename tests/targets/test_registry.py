@@ -28,7 +28,9 @@ def test_the_engines_that_come_with_the_package():
 
 
 def test_an_unknown_engine_names_the_known_ones():
-    with pytest.raises(ValueError, match="no engine 'vasp'; installed are: ase, chgnet, einstein, gpaw") as caught:
+    with pytest.raises(
+        ValueError, match="no engine 'vasp'; installed are: ase, breathing, chgnet, einstein, gpaw"
+    ) as caught:
         get_target("vasp")
     assert "\n" not in str(caught.value)
 

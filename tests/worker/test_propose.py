@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk
 
 from aiida_slhmc.numerics import hmc
 from aiida_slhmc.numerics.analytic import EinsteinCrystal
 from aiida_slhmc.numerics.lattice import snap
-from aiida_slhmc.numerics.verlet import Limits
+from aiida_slhmc.numerics.limits import Limits
 from aiida_slhmc.worker.errors import TaskError
 from aiida_slhmc.worker.propose import propose
 
@@ -93,6 +94,50 @@ def test_a_divergent_trajectory_is_a_result_not_a_failure():
     assert math.isnan(result["potential_end"])
     assert math.isnan(result["kinetic_end"])
     assert np.array_equal(result["positions"], snap(payload()["positions"]))
+
+
+NPT = {"ensemble": "NPT", "pressure": 1.0, "cell_kind": "isotropic", "cell_mass": 5e3}
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "orthorhombic", "flexible"])
+def test_at_constant_pressure_the_cell_moves_too(kind):
+    mass = 5e3 if kind != "flexible" else 400.0
+    content = payload(**NPT | {"cell_kind": kind, "cell_mass": mass}, length=30)
+    result = propose(content)
+    assert result["divergent"] is False
+    cell = result["cell"]
+    assert 1e-4 < abs(np.linalg.det(cell) / np.linalg.det(content["cell"]) - 1) < 0.1
+    lengths = cell[np.arange(3), np.arange(3)]
+    assert np.ptp(lengths) == 0 if kind == "isotropic" else np.ptp(lengths) > 1e-4
+    assert (np.abs(cell[np.tril_indices(3, -1)]).max() > 1e-4) == (kind == "flexible")
+    for end in ("start", "end"):
+        volume = np.linalg.det(cell if end == "end" else content["cell"])
+        assert result[f"pressure_volume_{end}"] == pytest.approx(units.GPa * volume, rel=1e-8)
+        assert result[f"cell_kinetic_{end}"] > 0
+        power = -1 if kind == "flexible" else 1
+        assert result[f"log_volume_{end}"] == pytest.approx(-power * 300.0 * units.kB * np.log(volume), rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"cell_mass": 0.0}, "'cell_mass' must be greater than 0"),
+        ({"cell_mass": None}, "'cell_mass' must be given for NPT"),
+        ({"pressure": math.nan}, "'pressure' must be a number of GPa"),
+        ({"cell_kind": "cubic"}, "'cell_kind' must be one of isotropic, orthorhombic, flexible"),
+        ({"ensemble": "NPH"}, "'ensemble' must be one of NVT, NPT"),
+        ({"cell_kind": "flexible", "cell": np.eye(3)[::-1] * np.array([1, 1, -1]) * 3.6}, "lower-triangular"),
+    ],
+)
+def test_bad_input_at_constant_pressure(change, says):
+    with pytest.raises(TaskError, match=says) as caught:
+        propose(payload(**NPT | change))
+    assert caught.value.kind == "bad_input"
+
+
+def test_a_surface_without_stress_cannot_move_a_cell():
+    with pytest.raises(TaskError, match="needs a surface with a stress"):
+        propose({**springs(), **NPT})
 
 
 def test_lists_will_do_for_arrays():

@@ -1,9 +1,12 @@
 """A label that fails: stop and resume, or reject and say so."""
 
+import numpy as np
 import pytest
+from aiida import orm
 
 from aiida_slhmc.engine.resume import resume
 from aiida_slhmc.engine.runner import Paused, run_foreground
+from aiida_slhmc.provenance.progress import run_status
 from aiida_slhmc.worker import label as labelling
 from aiida_slhmc.worker.errors import TaskError
 from tests.fixtures import analytic_builder
@@ -33,11 +36,14 @@ def test_a_label_that_fails_once_is_tried_again(aiida_profile, monkeypatch):
     assert flaky.count == 5 + 1
 
 
-def test_stop_pauses_the_chain_and_resume_gives_the_undisturbed_decisions(aiida_profile, monkeypatch):
-    undisturbed = run_foreground(analytic_builder(budget=BUDGET))
-    monkeypatch.setattr(labelling, "label", Flaky({3, 4}))
+@pytest.mark.parametrize("driver", [{}, {"prefetch": 2}, {"lockstep": True}], ids=["alone", "ahead", "in step"])
+def test_stop_pauses_the_chain_and_resume_gives_the_undisturbed_decisions(aiida_profile, monkeypatch, driver):
+    undisturbed = run_foreground(analytic_builder(budget=BUDGET, driver=driver))
+    # The first label of the first cycle, and its second attempt: no chain gets past it, whatever runs ahead.
+    monkeypatch.setattr(labelling, "label", Flaky({2, 3} if not driver.get("prefetch") else {2, 3, 4, 5, 6, 7}))
     with pytest.raises(Paused) as caught:
-        run_foreground(analytic_builder(budget=BUDGET))
+        run_foreground(analytic_builder(budget=BUDGET, driver=driver))
+    assert run_status(orm.load_node(caught.value.pk)).paused
     assert any("the engine fell over" in message for message in caught.value.messages.values())
     run = resume(caught.value.pk)
     assert run.is_finished_ok
@@ -59,3 +65,22 @@ def test_what_fails_the_same_way_every_time_is_tried_once(aiida_profile, monkeyp
     assert run.exit_status == 450
     assert "the engine fell over" in run.exit_message
     assert flaky.count == 1
+
+
+def test_a_label_made_ahead_that_is_not_needed_may_fail(aiida_profile, monkeypatch):
+    driver = {"prefetch": 2}
+    undisturbed = run_foreground(analytic_builder(budget=BUDGET, driver=driver))
+    chunk, aside = undisturbed.outputs.dataset.frames()
+    original = labelling.label
+
+    def broken(payload):
+        if np.allclose(payload["positions"], aside.get_array("positions")[0], atol=1e-9):
+            raise TaskError("unconverged", "the engine fell over")
+        return original(payload)
+
+    monkeypatch.setattr(labelling, "label", broken)
+    run = run_foreground(analytic_builder(budget=BUDGET, driver=driver))
+    assert run.is_finished_ok, run.exit_message
+    left = run.outputs.dataset.frames()
+    assert left[0].content_sha256 == chunk.content_sha256
+    assert left[1].n_frames == aside.n_frames - 1
