@@ -68,6 +68,7 @@ def _exact(payload: Mapping[str, Any], surface: Potential, samples: int, discard
     potential = Remembering(surface)
     if not np.isfinite(potential.evaluate(positions, cell).energy):
         raise TaskError("not_finite", "the surface has no finite energy at the start.")
+    stream = {key: int(need(payload, key, _WHAT)) for key in ("seed", "chain")}
     with refusals():
         record = hmc.run_chain(
             positions,
@@ -77,8 +78,7 @@ def _exact(payload: Mapping[str, Any], surface: Potential, samples: int, discard
             potential,
             settings,
             n_cycles=discard + samples,
-            seed=int(need(payload, "seed", _WHAT)),
-            chain=int(need(payload, "chain", _WHAT)),
+            **stream,
         )
     kept = slice(discard, None)
     stresses = _stresses([state.stress for state in record.evaluations[kept]])

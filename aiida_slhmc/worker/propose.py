@@ -113,8 +113,9 @@ def propose(payload: Mapping[str, Any]) -> dict[str, Any]:
     potential = build_potential(
         need(payload, "potential", _WHAT), need(payload, "numbers", _WHAT), need(payload, "pbc", _WHAT)
     )
+    trajectory = trajectory_of(payload)
     with refusals():
-        move = driving.run(trajectory_of(payload), potential)
+        move = driving.run(trajectory, potential)
     return {**report(move), "wall_time": time.perf_counter() - started}
 
 

@@ -40,17 +40,14 @@ def propose_many(payload: Mapping[str, Any]) -> dict[str, Any]:
         if key not in surfaces:
             surfaces[key] = build_potential(spec, numbers, pbc)
         keys.append(key)
+    driven = [trajectory_of(one) for one in trajectories]
     with refusals():
         if len(surfaces) == 1:
             surface = next(iter(surfaces.values()))
-            moves = driving.run_together(
-                [trajectory_of(one) for one in trajectories], lambda points: evaluate_many(surface, points)
-            )
+            moves = driving.run_together(driven, lambda points: evaluate_many(surface, points))
         else:
             # The order of the atoms differs between the chains: one by one.
-            moves = [
-                driving.run(trajectory_of(one), surfaces[key]) for one, key in zip(trajectories, keys, strict=True)
-            ]
+            moves = [driving.run(one, surfaces[key]) for one, key in zip(driven, keys, strict=True)]
     return {"proposals": [report(move) for move in moves], "wall_time": time.perf_counter() - started}
 
 
