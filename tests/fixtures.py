@@ -56,6 +56,8 @@ def analytic_builder(seed=3, protocol="fast", target=None, **overrides):
     settings = {
         "budget": budget | overrides.pop("budget", {}),
         "proposal": {"length": 12} | overrides.pop("proposal", {}),
+        # Equal runs are compared with one another: each has to pay for its own labels.
+        "labelling": {"reuse": False} | overrides.pop("labelling", {}),
         **overrides,
     }
     return SlhmcWorkChain.get_builder_from_protocol(

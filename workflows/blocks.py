@@ -40,7 +40,7 @@ class Blocks(Steps):
         spec.input(
             "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
         )
-        for group in ("ensemble", "budget", "driver", "proposal", "failure", "executor"):
+        for group in ("ensemble", "budget", "driver", "proposal", "failure", "labelling", "executor"):
             settings_port(spec, group)
         spec.output("history", valid_type=orm.Dict, help="One row a block.")
         spec.output("diagnostics", valid_type=orm.Dict, help="How far the chains of the last block can be trusted.")
@@ -88,7 +88,7 @@ class Blocks(Steps):
             "model": self.ctx.model,
             "target": self.inputs.target,
             "proposal": self.ctx.proposal,
-            **{group: self.inputs[group] for group in ("budget", "driver", "failure", "executor")},
+            **{group: self.inputs[group] for group in ("budget", "driver", "failure", "labelling", "executor")},
         }
         if "worker" in self.inputs:
             shared["worker"] = self.inputs.worker

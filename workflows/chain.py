@@ -63,7 +63,7 @@ class ChainWorkChain(Steps, WorkChain):
         spec.input(
             "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
         )
-        for group in ("ensemble", "proposal", "budget", "driver", "failure", "executor"):
+        for group in ("ensemble", "proposal", "budget", "driver", "failure", "labelling", "executor"):
             settings_port(spec, group)
         spec.outline(
             cls.start,
@@ -203,6 +203,7 @@ class ChainWorkChain(Steps, WorkChain):
             structure=proposal.outputs.endpoint,
             target=self.inputs.target,
             failure=self.inputs.failure,
+            labelling=self.inputs.labelling,
             executor=self.inputs.executor,
         )
 

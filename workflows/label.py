@@ -9,8 +9,11 @@ from aiida.engine import ExitCode, ToContext, WorkChain, while_
 
 from aiida_slhmc.calculations.label import LabelCalculation, label_local
 from aiida_slhmc.data import FramesData
+from aiida_slhmc.data.labels import find_label
+from aiida_slhmc.targets.process import ProcessTarget
+from aiida_slhmc.targets.registry import get_target
 
-from .steps import Steps, dispatch, failed, target_ports
+from .steps import Steps, dispatch, failed, settings_port, target_ports
 
 
 class LabelWorkChain(Steps, WorkChain):
@@ -27,17 +30,28 @@ class LabelWorkChain(Steps, WorkChain):
         spec.input("structure", valid_type=orm.StructureData, help="Structure to label (Å).")
         target_ports(spec)
         spec.input("failure", valid_type=orm.Dict, help="Failure policy: attempts.")
+        settings_port(spec, "labelling")
+        spec.input("restart", valid_type=orm.RemoteData, required=False, help="Folder of the label to start from.")
         spec.input("executor", valid_type=orm.Dict, help="Where each step runs: local or job.")
-        spec.outline(while_(cls.needs_attempt)(cls.attempt), cls.result)
+        spec.outline(cls.look_up, while_(cls.needs_attempt)(cls.attempt, cls.read), cls.result)
         spec.output("label", valid_type=FramesData, help="One frame: energy (eV), forces (eV/Å), stress (eV/Å³).")
         spec.output("label_info", valid_type=orm.Dict, help="Convergence, engine, version, wall time (s).")
         spec.exit_code(
             430, "ERROR_LABEL_FAILED", message="no label after {attempts} attempts; the last said: {message}"
         )
 
+    def look_up(self) -> None:
+        """Take the label of an equal structure at the same level of theory, if one was ever computed."""
+        self.ctx.attempts = 0
+        self.ctx.known = None
+        if self.inputs.labelling.get_dict()["reuse"]:
+            known = find_label(self.inputs.structure, self.inputs.target.level.get_dict())
+            self.ctx.known = known.uuid if known is not None else None
+
     def needs_attempt(self) -> bool:
         """Return whether another attempt is due, after a look at the last one."""
-        self.ctx.setdefault("attempts", 0)
+        if self.ctx.known is not None:
+            return False
         node = self.ctx.get("calculation")
         if node is None:
             return True
@@ -51,14 +65,37 @@ class LabelWorkChain(Steps, WorkChain):
         """Run the engine."""
         label = f"attempt_{self.ctx.attempts}"
         self.ctx.attempts += 1
+        target = get_target(self.inputs.target.level.get_dict()["engine"])
+        if isinstance(target, ProcessTarget):
+            builder = target.builder(self.inputs)
+            return ToContext(process=self.submit_once(label, builder))
         inputs = {"structure": self.inputs.structure, "level": self.inputs.target.level}
         return dispatch(
             self, "calculation", label, "label", LabelCalculation, label_local, inputs,
             code=self.inputs.target.get("code"), options=self.inputs.target.get("options"),
         )  # fmt: skip
 
+    def read(self) -> None:
+        """Turn what a process of another plugin left into a label; a worker's task leaves one already."""
+        process = self.ctx.get("process")
+        if process is None:
+            return
+        target = get_target(self.inputs.target.level.get_dict()["engine"])
+        reader, nodes = target.reading(process)
+        self.ctx.calculation = process
+        if nodes is not None:
+            self.ctx.calculation = self.call_once_node(
+                f"read_{self.ctx.attempts - 1}", reader, structure=self.inputs.structure,
+                level=self.inputs.target.level, **nodes,
+            )  # fmt: skip
+
     def result(self) -> ExitCode | None:
         """Attach the label, or say why there is none."""
+        if self.ctx.known is not None:
+            label = orm.load_node(self.ctx.known)
+            self.out("label", label)
+            self.out("label_info", label.creator.outputs.label_info)
+            return None
         problem = failed(self.ctx.calculation)
         if problem:
             return self.exit_codes.ERROR_LABEL_FAILED.format(attempts=self.ctx.attempts, message=problem)

@@ -73,7 +73,7 @@ class ProductionWorkChain(Blocks, WorkChain):
 
         :param run: a finished run: self-learning or production.
         :param cycles: of each chain.
-        :param overrides: of the groups ``driver``, ``failure`` and ``executor``; the kernel is the run's own.
+        :param overrides: of the groups ``driver``, ``failure``, ``labelling`` and ``executor``; the kernel is the run's own.
         :raises ValueError: if the run did not finish, or its outputs do not say where its chains stand.
         """
         if not run.is_finished_ok:
@@ -94,7 +94,7 @@ class ProductionWorkChain(Blocks, WorkChain):
         budget = run.inputs.budget.get_dict()
         builder.budget = orm.Dict({**budget, "blocks": 0, "production_cycles": cycles})
         changes = dict(overrides or {})
-        for group in ("driver", "failure", "executor"):
+        for group in ("driver", "failure", "labelling", "executor"):
             values = run.inputs[group].get_dict()
             unknown = sorted(set(changes.get(group, {})) - set(values))
             if unknown:
@@ -102,7 +102,7 @@ class ProductionWorkChain(Blocks, WorkChain):
             builder[group] = orm.Dict({**values, **changes.pop(group)}) if group in changes else run.inputs[group]
         if changes:
             raise ValueError(
-                f"'{next(iter(changes))}' cannot be changed for production: driver, failure, executor can."
+                f"'{next(iter(changes))}' cannot be changed for production: driver, failure, labelling, executor can."
             )
         return builder
 

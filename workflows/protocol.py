@@ -66,7 +66,7 @@ def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | 
     :param protocol: name; None takes the default.
     :param overrides: nested by group, such as ``{"budget": {"cycles": 5}}``. ``finetune`` takes the name of a
         fine-tuning protocol, hyperparameters, or None for no training.
-    :returns: settings by group: ensemble, budget, driver, proposal, split, failure, executor, finetune.
+    :returns: settings by group: ensemble, budget, driver, proposal, split, failure, labelling, executor, finetune.
     :raises ValueError: for an unknown protocol, group or key.
     """
     table = _load("slhmc")

@@ -46,7 +46,7 @@ class ReplicasWorkChain(Steps, WorkChain):
         spec.input(
             "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
         )
-        for group in ("proposal", "budget", "driver", "failure", "executor"):
+        for group in ("proposal", "budget", "driver", "failure", "labelling", "executor"):
             settings_port(spec, group)
         spec.outline(
             cls.start,
@@ -137,6 +137,7 @@ class ReplicasWorkChain(Steps, WorkChain):
             structure=self._proposal(name, proposing.ENDPOINT),
             target=self.inputs.target,
             failure=self.inputs.failure,
+            labelling=self.inputs.labelling,
             executor=self.inputs.executor,
         )
 

@@ -112,6 +112,13 @@ FAILURE = {
     "policy": Field(str, "when a label has failed for good", *_one_of("stop", "reject")),
 }
 
+LABELLING = {
+    "reuse": Field(bool, "take the label of an equal structure at the same level of theory, where there is one"),
+    "warm_start": Field(
+        bool, "start the self-consistent field from the current state's label, where the engine can (VASP: WAVECAR)"
+    ),
+}
+
 EXECUTOR = {
     name: Field(str, f"where to {name}: in this process or as a job", *_one_of("local", "job"))
     for name in ("propose", "label", "finetune", "predict", "dynamics")
@@ -158,6 +165,7 @@ GROUPS: dict[str, dict[str, Field]] = {
     "proposal": PROPOSAL,
     "split": SPLIT,
     "failure": FAILURE,
+    "labelling": LABELLING,
     "executor": EXECUTOR,
     "dynamics": DYNAMICS,
 }

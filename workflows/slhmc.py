@@ -116,6 +116,7 @@ class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
                 structure=structure,
                 target=self.inputs.target,
                 failure=self.inputs.failure,
+                labelling=self.inputs.labelling,
                 executor=self.inputs.executor,
             )
             for name, structure in self._starts().items()
