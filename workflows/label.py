@@ -81,6 +81,7 @@ class LabelWorkChain(Steps, WorkChain):
         if process is None:
             return
         target = get_target(self.inputs.target.level.get_dict()["engine"])
+        assert isinstance(target, ProcessTarget)
         reader, nodes = target.reading(process)
         self.ctx.calculation = process
         if nodes is not None:
