@@ -15,7 +15,14 @@ from aiida_slhmc.numerics.randomness import Purpose, generator
 from . import base
 
 
-def payload(file: str, dataset: DatasetData, hyperparameters: orm.Dict, seed: orm.Int, out: str) -> base.Payload:
+def payload(
+    file: str,
+    dataset: DatasetData,
+    hyperparameters: orm.Dict,
+    seed: orm.Int,
+    out: str,
+    isolated: orm.Dict | None = None,
+) -> base.Payload:
     """Return the payload of the task ``finetune``.
 
     :param file: path to the parent model.
@@ -23,6 +30,7 @@ def payload(file: str, dataset: DatasetData, hyperparameters: orm.Dict, seed: or
     :param hyperparameters: of the training; see ``workflows/protocols/finetune.yaml``.
     :param seed: root seed of the run; the training's own follows from it and the number of chunks.
     :param out: path of the new model.
+    :param isolated: energies of isolated atoms in eV by symbol, for the policy e0 'isolated'.
     """
     # A chunk in which every proposal diverged holds no label.
     chunks = [
@@ -35,6 +43,7 @@ def payload(file: str, dataset: DatasetData, hyperparameters: orm.Dict, seed: or
         "hyperparameters": hyperparameters.get_dict(),
         "seed": int(generator(seed.value, 0, len(dataset.chunks), Purpose.TRAINING).integers(2**31)),
         "out": out,
+        "isolated": None if isolated is None else isolated.get_dict(),
     }
 
 
@@ -54,11 +63,17 @@ def outputs(result: base.Payload, model: MaceModelData, file: Path) -> dict[str,
 
 
 @calcfunction
-def finetune_local(model: MaceModelData, dataset: DatasetData, hyperparameters: orm.Dict, seed: orm.Int) -> Any:
+def finetune_local(
+    model: MaceModelData,
+    dataset: DatasetData,
+    hyperparameters: orm.Dict,
+    seed: orm.Int,
+    isolated: orm.Dict | None = None,
+) -> Any:
     """Fine-tune in this process: the same contract as :class:`FinetuneCalculation`."""
     with tempfile.TemporaryDirectory() as folder, model.local_path() as path:
         file = Path(folder) / base.NEW_MODEL_FILE
-        result = base.attempt("finetune", payload(str(path), dataset, hyperparameters, seed, str(file)))
+        result = base.attempt("finetune", payload(str(path), dataset, hyperparameters, seed, str(file), isolated))
         return result if isinstance(result, ExitCode) else outputs(result, model, file)
 
 
@@ -75,13 +90,21 @@ class FinetuneCalculation(base.WorkerCalculation):
         spec.input("dataset", valid_type=DatasetData, help="Labelled frames with their train/valid assignment.")
         spec.input("hyperparameters", valid_type=orm.Dict, help="Of the training.")
         spec.input("seed", valid_type=orm.Int, help="Root seed of the run.")
+        spec.input("isolated", valid_type=orm.Dict, required=False, help="Energies of isolated atoms (eV) by symbol.")
         spec.output("model", valid_type=MaceModelData, help="The fine-tuned model.")
         spec.output("training", valid_type=orm.Dict, help="Curve by epoch, errors, complete hyperparameters, E0s.")
 
     def payload(self) -> base.Payload:
         """Return the payload of the task."""
         inputs = self.inputs
-        return payload(base.MODEL_FILE, inputs.dataset, inputs.hyperparameters, inputs.seed, base.NEW_MODEL_FILE)
+        return payload(
+            base.MODEL_FILE,
+            inputs.dataset,
+            inputs.hyperparameters,
+            inputs.seed,
+            base.NEW_MODEL_FILE,
+            inputs.get("isolated"),
+        )
 
     def extra_retrieve(self) -> list[Any]:
         """Return the new model's file name."""

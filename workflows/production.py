@@ -73,7 +73,7 @@ class ProductionWorkChain(Blocks, WorkChain):
 
         :param run: a finished run: self-learning or production.
         :param cycles: of each chain.
-        :param overrides: of the groups ``driver``, ``failure``, ``labelling``, ``executor``; the kernel is the run's own.
+        :param overrides: of the groups ``driver``, ``failure``, ``labelling``, ``executor``; the kernel stays as it is.
         :raises ValueError: if the run did not finish, or its outputs do not say where its chains stand.
         """
         if not run.is_finished_ok:

@@ -8,6 +8,7 @@ from aiida import orm
 from aiida.engine import ToContext, WorkChain, if_, while_
 
 from aiida_slhmc.calculations.adapt import adapt_length, weigh_cell
+from aiida_slhmc.calculations.atoms import ATOM, LEVEL, isolated_atoms, isolated_energies, symbols
 from aiida_slhmc.calculations.dataset import extend
 from aiida_slhmc.calculations.finetune import FinetuneCalculation, finetune_local
 from aiida_slhmc.calculations.states import chain_states
@@ -55,6 +56,7 @@ class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
             cls.start,
             cls.label_starts,
             cls.inspect_starts,
+            if_(cls.needs_atoms)(cls.label_atoms, cls.inspect_atoms),
             while_(cls.has_blocks)(
                 cls.run_chains,
                 cls.inspect_chains,
@@ -70,6 +72,7 @@ class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
         spec.output_namespace("models", dynamic=True, valid_type=MaceModelData, help="The model after each block.")
         spec.output("dataset", valid_type=DatasetData, required=False, help="All labels of the adaptive blocks.")
         spec.exit_code(450, "ERROR_START_NOT_LABELLED", message="the starting structure has no label: {message}")
+        spec.exit_code(454, "ERROR_ATOM_NOT_LABELLED", message="an isolated atom has no label: {message}")
         spec.exit_code(452, "ERROR_TRAINING_FAILED", message="the fine-tuning after block {block} failed: {message}")
 
     # Start ------------------------------------------------------------------------------------------------------------
@@ -135,6 +138,45 @@ class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
             self.ctx[f"label_{name}"] = by_structure[self._structure(name).uuid]
         return None
 
+    def needs_atoms(self) -> bool:
+        """Return whether the reference energies are those of isolated atoms."""
+        return "finetune" in self.inputs and self.inputs.finetune.get_dict().get("e0") == "isolated"
+
+    def label_atoms(self) -> Any:
+        """Label the isolated atom of each element."""
+        node = self.call_once_node(
+            "isolated_atoms", isolated_atoms, structure=self.inputs.structure, level=self.inputs.target.level
+        )
+        problem = failed(node)
+        if problem:
+            return self.exit_codes.ERROR_ATOM_NOT_LABELLED.format(message=problem)
+        target = dict(self.inputs.target)
+        return ToContext(
+            **{
+                f"{ATOM}{symbol}": self.submit_once(
+                    f"{ATOM}{symbol}",
+                    LabelWorkChain,
+                    structure=node.outputs[f"{ATOM}{symbol}"],
+                    target={**target, "level": node.outputs[f"{LEVEL}{symbol}"]},
+                    failure=self.inputs.failure,
+                    labelling=self.inputs.labelling,
+                    executor=self.inputs.executor,
+                )
+                for symbol in symbols(self.inputs.structure)
+            }
+        )
+
+    def inspect_atoms(self) -> Any:
+        """Take the energies of the isolated atoms."""
+        labels = {symbol: self.ctx[f"{ATOM}{symbol}"] for symbol in symbols(self.inputs.structure)}
+        for symbol, node in labels.items():
+            problem = failed(node)
+            if problem:
+                return self.exit_codes.ERROR_ATOM_NOT_LABELLED.format(message=f"{symbol}: {problem}")
+        energies = {symbol: node.outputs.label for symbol, node in labels.items()}
+        self.ctx.isolated = self.call_once_node("isolated_energies", isolated_energies, **energies).outputs.result
+        return None
+
     # Blocks -----------------------------------------------------------------------------------------------------------
 
     @property
@@ -184,6 +226,8 @@ class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
             "hyperparameters": self.inputs.finetune,
             "seed": self.inputs.seed,
         }
+        if self.needs_atoms():
+            inputs["isolated"] = self.ctx.isolated
         return dispatch(
             self, "training", self._label("finetune"), "finetune", FinetuneCalculation, finetune_local, inputs,
             code=worker.get("code"), options=worker.get("options"),
@@ -197,6 +241,8 @@ class SlhmcWorkChain(Blocks, ProtocolMixin, WorkChain):
         if problem:
             return self.exit_codes.ERROR_TRAINING_FAILED.format(block=self.ctx.block, message=problem)
         self.ctx.model = self.ctx.training.outputs.model
+        for warning in self.ctx.training.outputs.training.get_dict()["warnings"]:
+            self.report(f"block {self.ctx.block}: {warning}")
         return None
 
     def close_block(self) -> None:

@@ -129,9 +129,18 @@ def validate_finetune(value: Mapping[str, Any]) -> str | None:
     if "finetune" not in value:
         return None
     try:
-        Hyperparameters.from_dict(value["finetune"].get_dict())
+        settings = Hyperparameters.from_dict(value["finetune"].get_dict())
     except TaskError as error:
         return f"finetune: {error}"
+    if settings.e0 == "isolated":
+        from aiida_slhmc.targets.registry import get_target
+
+        level = value["target"]["level"].get_dict()
+        try:
+            for number in sorted(set(structure_payload(value["structure"])["numbers"].tolist())):
+                get_target(level["engine"]).isolated_atom(level, number)
+        except ValueError as error:
+            return f"finetune.e0 is 'isolated', but {error}"
     return None
 
 

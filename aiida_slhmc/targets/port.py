@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
+from ase import Atoms
+
 
 class Target:
     """Describe an engine that labels. Third parties derive from it: docs/how-to/write-a-target.md."""
@@ -64,12 +66,34 @@ class Target:
         """
         self.check(level)
 
+    def isolated_atom(self, level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
+        """Return the level of theory and the structure that give the energy of an isolated atom, with its spin.
+
+        :param level: normalised level of theory of the target.
+        :param number: atomic number.
+        :raises ValueError: with one sentence, if the engine cannot describe an isolated atom.
+        """
+        raise ValueError(
+            f"the engine '{self.name}' has no isolated atoms: choose another policy for e0, such as 'estimated'."
+        )
+
     def has_stress(self, level: Mapping[str, Any]) -> bool:
         """Return whether a level of theory gives a stress that can be trusted.
 
         :param level: normalised level of theory.
         """
         return True
+
+
+def atom_in_a_box(number: int, edges: tuple[float, float, float], *, pbc: bool = True) -> Atoms:
+    """Return one atom in the middle of a box.
+
+    :param number: atomic number.
+    :param edges: of the box in Å; three different ones break the symmetry that would hold an open shell apart.
+    :param pbc: whether the box is repeated.
+    """
+    middle = [tuple(0.5 * edge for edge in edges)]
+    return Atoms(numbers=[number], positions=middle, cell=edges, pbc=pbc)
 
 
 def positive(level: Mapping[str, Any], *names: str, whole: bool = False) -> None:

@@ -29,11 +29,14 @@ def finetune(payload: Mapping[str, Any]) -> dict[str, Any]:
     :param payload: ``model`` (path), ``frames`` (a list of chunks: numbers (F, N), positions (F, N, 3) in Å, cells
         (F, 3, 3) in Å, pbc (F, 3), energies (F,) in eV, forces (F, N, 3) in eV/Å, stresses (F, 3, 3) in eV/Å³ with rows
         of NaN where there is none), ``split`` (for each chunk (F,): 0 train, 1 valid, 2 test), ``hyperparameters`` (see
-        :class:`~aiida_slhmc.worker.hyperparameters.Hyperparameters`), ``seed``, ``out`` (path of the new model).
+        :class:`~aiida_slhmc.worker.hyperparameters.Hyperparameters`), ``seed``, ``out`` (path of the new model);
+        ``isolated`` (energies of isolated atoms in eV by symbol) for the policy e0 'isolated'.
     :returns: ``model`` (path); ``curve`` (lists by epoch); ``errors`` of the parent as it was, initially (with the new
         E0s), of the best epoch (the result), of the last epoch, on the test frames; ``improved``, ``stopped_early``,
         ``epochs``, ``best_epoch``, ``frames`` (counts), ``validated_on``, ``hyperparameters`` (complete), ``seed``,
-        ``e0`` (policy, and values in eV by symbol, before and after), ``description``, ``versions``, ``wall_time`` (s).
+        ``e0`` (policy; values in eV by symbol, before and after; mean energy error in eV/atom on the training frames,
+        before and after), ``warnings`` (sentences, if an energy offset remains), ``description``, ``versions``,
+        ``wall_time`` (s).
         Errors are in meV/atom, meV/Å and meV/Å³.
     :raises TaskError: ``bad_input`` for what cannot be trained on, ``diverged`` if the training ran away; then no file
         is written.
@@ -50,11 +53,13 @@ def finetune(payload: Mapping[str, Any]) -> dict[str, Any]:
     judge = dataset.VALID if parts[dataset.VALID] else dataset.TRAIN
     before = reference_energies(model)
     parent = loop.evaluate(model, data[judge], settings)
-    predicted = None
-    if settings.e0 == "estimated":
-        predicted = np.array(loop.evaluate(model, data[dataset.TRAIN], settings).energies)
-    values = energies.new_energies(settings.e0, model, head, parts[dataset.TRAIN], predicted)
+    frames = parts[dataset.TRAIN]
+    predicted = np.array(loop.evaluate(model, data[dataset.TRAIN], settings).energies)
+    values = energies.new_energies(settings.e0, model, head, frames, predicted, payload.get("isolated"))
     energies.write(model, head, values)
+    shifts = [sum(values[number] - before[number] for number in frame.numbers.tolist()) for frame in frames]
+    offsets = [energies.offset(frames, predicted.tolist()), energies.offset(frames, (predicted + shifts).tolist())]
+    warnings = energies.doubts(settings.e0, *offsets)
 
     outcome = loop.train(model, data[dataset.TRAIN], data[judge], settings, int(payload["seed"]))
 
@@ -80,7 +85,14 @@ def finetune(payload: Mapping[str, Any]) -> dict[str, Any]:
         "validated_on": "valid" if judge == dataset.VALID else "train",
         "hyperparameters": settings.to_dict(),
         "seed": int(payload["seed"]),
-        "e0": {"policy": settings.e0, "before": _by_symbol(before), "values": _by_symbol(values)},
+        "e0": {
+            "policy": settings.e0,
+            "before": _by_symbol(before),
+            "values": _by_symbol(values),
+            "offset_before": offsets[0],
+            "offset": offsets[1],
+        },
+        "warnings": warnings,
         "description": description,
         "versions": description["versions"],
         "wall_time": time.perf_counter() - started,

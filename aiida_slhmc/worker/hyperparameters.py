@@ -18,7 +18,7 @@ TABLE = Path(__file__).parents[1] / "workflows" / "protocols" / "finetune.yaml"
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "start": ("previous", "foundation"),
-    "e0": ("foundation", "estimated", "average"),
+    "e0": ("foundation", "estimated", "average", "isolated"),
     "dtype": ("float64", "float32"),
     "scheduler": ("plateau", "cosine", "constant"),
 }
@@ -70,7 +70,7 @@ class Hyperparameters:
     """Hold the settings of one fine-tuning, checked.
 
     :param start: which model the training starts from: 'previous' or 'foundation'. The caller acts on it.
-    :param e0: policy for the reference energies: 'foundation', 'estimated' or 'average'.
+    :param e0: policy for the reference energies: 'foundation', 'estimated', 'average' or 'isolated'.
     :param dtype: precision of the training and of the result: 'float64' or 'float32'.
     :param max_epochs: most epochs.
     :param patience: epochs without a better validation loss before the training stops.
