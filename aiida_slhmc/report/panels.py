@@ -71,7 +71,7 @@ def acceptance(axes: Axes, rows: Sequence[Row], proposals: Sequence[Row] = ()) -
         label=f"block ({100 * CONFIDENCE:.0f} % interval)", zorder=3,
     )  # fmt: skip
     axes.plot(*zip(*line, strict=True), color=style.ORANGE, label="cumulative")
-    axes.set_ylim(0.0, 1.0)
+    axes.set_ylim(0.0, 1.06)
     axes.set_ylabel("acceptance")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     axes.yaxis.set_major_locator(MaxNLocator(4))
