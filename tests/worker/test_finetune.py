@@ -191,6 +191,28 @@ def test_single_precision(tmp_path):
     assert result["improved"]
 
 
+@pytest.mark.parametrize(("policy", "offset"), [("foundation", 2.5), ("average", None), ("estimated", 0.0)])
+def test_the_energy_offset_between_model_and_target_is_told_before_the_first_epoch(tmp_path, policy, offset):
+    """The teacher's labels lie 2.5 eV/atom below the model's energies: a cell of six atoms by 15 eV."""
+    result = finetune(payload(tmp_path / "new.model", e0=policy, max_epochs=1))
+    e0 = result["e0"]
+    assert e0["offset_before"] == pytest.approx(2.5, abs=0.3)
+    if offset is not None:
+        assert e0["offset"] == pytest.approx(offset, abs=0.3)
+    # The initial error of the training is this offset, but for the frames' own scatter.
+    assert result["errors"]["initial"]["energy_mev_per_atom"] == pytest.approx(abs(1000 * e0["offset"]), abs=30)
+    assert len(result["warnings"]) == (0 if policy == "estimated" else 1)
+
+
+def test_isolated_atoms_give_the_reference_energies(tmp_path):
+    given = payload(tmp_path / "new.model", e0="isolated", max_epochs=1)
+    result = finetune({**given, "isolated": {"O": -2.0, "Ti": -5.0}})
+    held = models.reference_energies(models.read(tmp_path / "new.model"))
+    assert (held[8], held[22], held[1]) == (-2.0, -5.0, -1.12)
+    with pytest.raises(TaskError, match="isolated atom of O, Ti"):
+        finetune(given)
+
+
 def test_paper_settings_start_far_off_with_average_energies(tmp_path):
     """The interaction energy is counted twice at first: so it is with the paper's policy, whatever the program."""
     values = payload(tmp_path / "new.model", count=4)

@@ -64,3 +64,32 @@ def test_written_values_are_in_the_buffer_and_a_lost_one_is_found(model):
     energies.check_written(model, 0, values)
     with pytest.raises(TaskError, match=r"E0 = -4\.0 eV for element 22, not -4\.1"):
         energies.check_written(model, 0, {**values, 22: -4.1})
+
+
+def test_isolated_takes_the_energies_of_the_atoms(model):
+    atoms = {"O": -2.5, "Ti": -4.5, "H": -0.5}
+    values = energies.new_energies("isolated", model, 0, [frame([8, 8, 22], -30.0)], None, atoms)
+    # Elements that the frames lack keep theirs, whatever is given for them.
+    assert values == {1: -1.12, 7: -3.12, 8: -2.5, 22: -4.5}
+
+
+def test_isolated_names_the_element_without_an_energy(model):
+    with pytest.raises(TaskError, match="isolated atom of Ti in 'isolated'") as caught:
+        energies.new_energies("isolated", model, 0, [frame([8, 8, 22], -30.0)], None, {"O": -2.5})
+    assert caught.value.kind == "bad_input"
+
+
+def test_the_offset_is_a_mean_per_atom():
+    frames = [frame([8, 8, 22], -30.0), frame([8, 22], -20.0)]
+    assert energies.offset(frames, [-27.0, -22.0]) == pytest.approx((3.0 / 3 - 2.0 / 2) / 2)
+    assert energies.offset(frames, [-27.0, -18.0]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("policy", ["foundation", "average", "isolated", "estimated"])
+def test_an_offset_at_the_start_is_said_with_a_remedy(policy):
+    assert energies.doubts(policy, 2.5, 0.05) == []
+    (sentence,) = energies.doubts(policy, 2.5, -1.25)
+    assert f"'{policy}'" in sentence
+    assert "-1250 meV/atom" in sentence
+    assert "+2500" in sentence
+    assert "'estimated'" in sentence
