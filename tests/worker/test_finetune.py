@@ -206,7 +206,7 @@ def test_the_energy_offset_between_model_and_target_is_told_before_the_first_epo
 
 def test_isolated_atoms_give_the_reference_energies(tmp_path):
     given = payload(tmp_path / "new.model", e0="isolated", max_epochs=1)
-    result = finetune({**given, "isolated": {"O": -2.0, "Ti": -5.0}})
+    finetune({**given, "isolated": {"O": -2.0, "Ti": -5.0}})
     held = models.reference_energies(models.read(tmp_path / "new.model"))
     assert (held[8], held[22], held[1]) == (-2.0, -5.0, -1.12)
     with pytest.raises(TaskError, match="isolated atom of O, Ti"):
