@@ -28,6 +28,8 @@ GPAW_STRESS_CUTOFF = 700.0
 #: What to install for an engine.
 INSTALL = {
     "chgnet": "pip install 'aiida-slhmc[worker]'",
+    "tblite": "pip install 'aiida-slhmc[tblite]'",
+    "pyscf": "pip install 'aiida-slhmc[molecules]'",
     "gpaw": "run scripts/install_gpaw.sh, or pip install 'aiida-slhmc[dft]' where libxc and a C++ compiler are",
 }
 

@@ -26,6 +26,8 @@ ENGINES = {
     "faulty": ("aiida-slhmc", "faulty:FaultyPotential"),
     "gpaw": ("gpaw", "plane_waves:GpawPotential"),
     "mace": ("mace-torch", "mace_network:build"),
+    "pyscf": ("pyscf", "molecule:MoleculePotential"),
+    "tblite": ("tblite", "tight_binding:TightBindingPotential"),
 }
 #: Entry points of further engines: ``(level, numbers, pbc) -> Potential``.
 GROUP = "aiida_slhmc.potentials"
