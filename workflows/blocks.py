@@ -9,20 +9,19 @@ from aiida.engine import ToContext
 
 from aiida_slhmc.calculations.diagnose import diagnose
 from aiida_slhmc.calculations.history import record_block
-from aiida_slhmc.calculations.predict import PredictCalculation, predict_local
-from aiida_slhmc.calculations.prequential import prequential
 from aiida_slhmc.calculations.streams import begin_production, chain_name, rungs
 from aiida_slhmc.data import FramesData, MaceModelData
 
 from .chain import ChainWorkChain, merge_all
+from .judging import Judging
 from .replicas import ReplicasWorkChain
-from .steps import Steps, dispatch, failed, settings_port, target_ports
+from .steps import failed, settings_port, target_ports
 
 #: What a chain hands from block to block.
 ENDS = ("state", "label", "stream")
 
 
-class Blocks(Steps):
+class Blocks(Judging):
     """Give a WorkChain blocks of chains.
 
     The context holds ``block``, ``model``, ``proposal``, ``history`` and, of every chain, ``state_<chain>``,
@@ -52,7 +51,7 @@ class Blocks(Steps):
         spec.output("production", valid_type=FramesData, required=False, help="Labels of the production phase.")
         spec.output("states", valid_type=orm.ArrayData, required=False, help="The chains of the production phase.")
         spec.exit_code(451, "ERROR_CHAIN_FAILED", message="chain {chain} of block {block} failed: {message}")
-        spec.exit_code(453, "ERROR_PREDICTION_FAILED", message="the prediction on block {block} failed: {message}")
+        cls.define_judging(spec)
 
     @property
     def chain_names(self) -> list[str]:
@@ -63,14 +62,6 @@ class Blocks(Steps):
     def production(self) -> bool:
         """Return whether the current block is one of production."""
         raise NotImplementedError
-
-    @property
-    def foundation(self) -> orm.Data:
-        """Return the model that the current one is compared with."""
-        raise NotImplementedError
-
-    def _label(self, step: str) -> str:
-        return f"block_{self.ctx.block:03d}_{step}"  # type: ignore[attr-defined]
 
     # Running ----------------------------------------------------------------------------------------------------------
 
@@ -145,40 +136,16 @@ class Blocks(Steps):
 
     # Judging ----------------------------------------------------------------------------------------------------------
 
-    def _can_judge(self: Any) -> bool:
+    def can_judge(self: Any) -> bool:
+        """Return whether there is a model to judge, and a proposal to judge it on."""
         # One frame may be the starting state, which is no draw of the proposal stream.
         return isinstance(self.ctx.model, MaceModelData) and self.ctx.chunk.n_frames > len(self.chain_names)
 
-    def _predict(self: Any, key: str, model: orm.Data) -> ToContext | None:
-        worker = self.inputs.get("worker", {})
-        return dispatch(
-            self, key, self._label(key), "predict", PredictCalculation, predict_local,
-            {"model": model, "frames": self.ctx.chunk}, code=worker.get("code"), options=worker.get("options"),
-        )  # fmt: skip
-
-    def predict(self: Any) -> ToContext | None:
-        """Let the model that proposed predict the block's labels, before it learns from them."""
-        self.ctx.predict = self.ctx.predict_foundation = None
-        return self._predict("predict", self.ctx.model) if self._can_judge() else None
-
-    def predict_foundation(self: Any) -> ToContext | None:
-        """Let the foundation model predict the same labels, to compare."""
-        if not self._can_judge() or self.ctx.model.uuid == self.foundation.uuid:
-            return None
-        return self._predict("predict_foundation", self.foundation)
-
     def judge(self: Any) -> Any:
         """Turn predictions into prequential errors, and the block's chains into diagnostics."""
-        self.ctx.errors = {}
-        for key, name in (("predict", "errors"), ("predict_foundation", "foundation_errors")):
-            node = self.ctx[key]
-            if node is None:
-                continue
-            problem = failed(node)
-            if problem:
-                return self.exit_codes.ERROR_PREDICTION_FAILED.format(block=self.ctx.block, message=problem)
-            inputs = {"frames": self.ctx.chunk, "predictions": node.outputs.predictions}
-            self.ctx.errors[name] = self.call_once_node(self._label(name), prequential, **inputs).outputs.result
+        problem = super().judge()
+        if problem is not None:
+            return problem
         inputs = {"chunk": self.ctx.chunk, "ensemble": self.inputs.ensemble}
         if "errors" in self.ctx.errors:
             inputs["errors"] = self.ctx.errors["errors"]
