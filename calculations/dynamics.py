@@ -44,6 +44,7 @@ def payload(
     ensemble: orm.Dict,
     settings: orm.Dict,
     seed: orm.Int,
+    stream: orm.Dict | None = None,
 ) -> base.Payload:
     """Return the payload of the task ``dynamics``.
 
@@ -54,10 +55,14 @@ def payload(
     :param settings: ``method``, ``timestep`` (fs), ``samples``, ``discard``, limits, and what the method needs: see
         ``DYNAMICS`` in :mod:`aiida_slhmc.workflows.settings`.
     :param seed: root seed.
+    :param stream: round and trajectory, where a run has several on one surface.
     """
     name = model.state_sha256 if isinstance(model, MaceModelData) else json_hash(model.get_dict())
     values, law = settings.get_dict(), ensemble.get_dict()
     atoms = base.structure_payload(structure)
+    if stream is not None:
+        # Nor must two trajectories on one surface.
+        name = json_hash([name, stream.get_dict()["round"], stream.get_dict()["trajectory"]])
     return {
         **atoms,
         "potential": spec,
@@ -101,11 +106,16 @@ def outputs(result: base.Payload, structure: orm.StructureData) -> dict[str, orm
 
 @calcfunction
 def dynamics_local(
-    model: orm.Data, structure: orm.StructureData, ensemble: orm.Dict, settings: orm.Dict, seed: orm.Int
+    model: orm.Data,
+    structure: orm.StructureData,
+    ensemble: orm.Dict,
+    settings: orm.Dict,
+    seed: orm.Int,
+    stream: orm.Dict | None = None,
 ) -> Any:
     """Sample in this process: the same contract as :class:`DynamicsCalculation`."""
     with base.potential_spec(model) as spec:
-        result = base.attempt("dynamics", payload(spec, model, structure, ensemble, settings, seed))
+        result = base.attempt("dynamics", payload(spec, model, structure, ensemble, settings, seed, stream))
     return result if isinstance(result, ExitCode) else outputs(result, structure)
 
 
@@ -125,6 +135,9 @@ class DynamicsCalculation(base.WorkerCalculation):
         spec.input("ensemble", valid_type=orm.Dict, help="Ensemble; temperature in K, pressure in GPa, cell.")
         spec.input("settings", valid_type=orm.Dict, help="Method, time step (fs), samples, discard, ...")
         spec.input("seed", valid_type=orm.Int, help="Root seed of the run.")
+        spec.input(
+            "stream", valid_type=orm.Dict, required=False, help="Round and trajectory, of several on one surface."
+        )
         spec.output("trajectory", valid_type=orm.ArrayData, help="Samples of the ensemble (Å, eV, K, GPa).")
         spec.output("dynamics_info", valid_type=orm.Dict, help="How it went: checks with warnings, wall time (s).")
 
@@ -132,7 +145,15 @@ class DynamicsCalculation(base.WorkerCalculation):
         """Return the payload of the task."""
         inputs = self.inputs
         spec = base.job_potential_spec(inputs.model)
-        return payload(spec, inputs.model, inputs.structure, inputs.ensemble, inputs.settings, inputs.seed)
+        return payload(
+            spec,
+            inputs.model,
+            inputs.structure,
+            inputs.ensemble,
+            inputs.settings,
+            inputs.seed,
+            inputs.get("stream"),
+        )
 
 
 class DynamicsParser(base.WorkerParser):

@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_slhmc.data import FramesData
-from aiida_slhmc.data.frames import SPAN
+from aiida_slhmc.data.frames import FAILURES, SPAN
 from aiida_slhmc.numerics import diagnostics
 
 from . import base
@@ -25,6 +25,7 @@ def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -
     """
     mask = proposals(chunk)
     cycles = n_cycles(chunk)
+    failures = len(chunk.get_array(FAILURES)) if FAILURES in chunk.get_arraynames() else 0
     accepted = int(chunk.get_array("accepted")[mask].sum())
     low, high = diagnostics.acceptance_interval(accepted, cycles)
     delta = np.full(cycles, np.inf)
@@ -38,7 +39,8 @@ def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -
     return {
         "cycles": cycles,
         "labels": chunk.n_frames,
-        "divergent": cycles - int(mask.sum()),
+        "divergent": cycles - int(mask.sum()) - failures,
+        "label_failed": failures,
         "accepted": accepted,
         "acceptance": accepted / cycles,
         "acceptance_interval": [float(low), float(high)],
@@ -51,6 +53,33 @@ def summarise(chunk: FramesData, proposal: dict[str, Any], temperature: float) -
         "volume": float(np.linalg.det(chunk.get_array("cells")).mean()) if chunk.n_frames else np.nan,
         "production": bool(chunk.get_array(SPAN)[0, 3]),
     }
+
+
+def append(
+    row: dict[str, Any],
+    previous: orm.Dict | None,
+    errors: orm.Dict | None,
+    foundation_errors: orm.Dict | None,
+    training: orm.Dict | None,
+) -> orm.Dict:
+    """Return a history with one more row.
+
+    :param row: what the frames tell.
+    :param previous: the history so far.
+    :param errors: prequential errors of the model that made the frames.
+    :param foundation_errors: those of the foundation model on the same frames.
+    :param training: what the fine-tuning after the block reported.
+    """
+    blocks = previous.get_dict()["blocks"] if previous is not None else []
+    if errors is not None:
+        row["errors"] = errors.get_dict()
+    if foundation_errors is not None:
+        row["foundation_errors"] = foundation_errors.get_dict()
+    if training is not None:
+        report = training.get_dict()
+        keys = ("epochs", "best_epoch", "improved", "stopped_early", "wall_time", "warnings")
+        row["training"] = {key: report.get(key) for key in keys}
+    return orm.Dict({"blocks": [*blocks, base.storable(row)]})
 
 
 @calcfunction
@@ -73,14 +102,5 @@ def record_block(
     :param foundation_errors: those of the foundation model on the same block.
     :param training: what the fine-tuning after the block reported.
     """
-    blocks = previous.get_dict()["blocks"] if previous is not None else []
     row = summarise(chunk, proposal.get_dict(), ensemble.get_dict()["temperature"])
-    if errors is not None:
-        row["errors"] = errors.get_dict()
-    if foundation_errors is not None:
-        row["foundation_errors"] = foundation_errors.get_dict()
-    if training is not None:
-        report = training.get_dict()
-        keys = ("epochs", "best_epoch", "improved", "stopped_early", "wall_time")
-        row["training"] = {key: report.get(key) for key in keys}
-    return orm.Dict({"blocks": [*blocks, base.storable(row)]})
+    return append(row, previous, errors, foundation_errors, training)

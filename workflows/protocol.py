@@ -6,12 +6,17 @@ import copy
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from aiida_slhmc.worker import hyperparameters
 from aiida_slhmc.worker.errors import TaskError
+
+#: Groups whose defaults are the same for all WorkChains.
+SHARED = ("ensemble", "split", "failure", "labelling", "executor", "finetune")
+#: The group that may be given like a named set of ``dynamics.yaml``, and the key that names it.
+LIKE = ("dynamics", "like")
 
 FOLDER = Path(__file__).parent / "protocols"
 
@@ -20,9 +25,12 @@ def _load(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
 
 
-def protocols() -> dict[str, str]:
-    """Return the description of each protocol by its name."""
-    return {name: entry["description"] for name, entry in _load("slhmc")["protocols"].items()}
+def protocols(table: str = "slhmc") -> dict[str, str]:
+    """Return the description of each protocol by its name.
+
+    :param table: name of the file: ``slhmc``, ``naive``, ``periodic``, ``relabel``.
+    """
+    return {name: entry["description"] for name, entry in _load(table)["protocols"].items()}
 
 
 def finetune_settings(name: str) -> dict[str, Any]:
@@ -60,25 +68,28 @@ def _unknown(what: str, name: str, known: Any) -> str:
     return f"there is no {what} '{name}'; known are: {', '.join(known)}.{hint}"
 
 
-def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def protocol_inputs(
+    protocol: str | None = None, overrides: Mapping[str, Any] | None = None, table: str = "slhmc"
+) -> dict[str, Any]:
     """Return the complete settings of a protocol with overrides.
 
     :param protocol: name; None takes the default.
     :param overrides: nested by group, such as ``{"budget": {"cycles": 5}}``. ``finetune`` takes the name of a
         fine-tuning protocol, hyperparameters, or None for no training.
+    :param table: name of the file.
     :returns: settings by group: ensemble, budget, driver, proposal, split, failure, labelling, executor, finetune.
     :raises ValueError: for an unknown protocol, group or key.
     """
-    table = _load("slhmc")
-    name = protocol or table["default_protocol"]
-    if name not in table["protocols"]:
-        raise ValueError(_unknown("protocol", name, table["protocols"]))
-    settings = copy.deepcopy(table["default_inputs"])
-    chosen = {key: value for key, value in table["protocols"][name].items() if key != "description"}
+    content = _table(table)
+    name = protocol or content["default_protocol"]
+    if name not in content["protocols"]:
+        raise ValueError(_unknown("protocol", name, content["protocols"]))
+    settings = copy.deepcopy(content["default_inputs"])
+    chosen = {key: value for key, value in content["protocols"][name].items() if key != "description"}
     training = chosen.pop("finetune", settings.pop("finetune"))
     settings.pop("finetune", None)
     for group, values in chosen.items():
-        settings[group].update(values)
+        settings[group] = _changed(group, settings[group], values)
     finetune: dict[str, Any] | None = finetune_settings(training)
     for group, values in (overrides or {}).items():
         if group == "finetune":
@@ -88,14 +99,41 @@ def protocol_inputs(protocol: str | None = None, overrides: Mapping[str, Any] | 
             raise ValueError(_unknown("group of settings", group, [*settings, "finetune"]))
         if not isinstance(values, Mapping):
             raise ValueError(f"the override of '{group}' must be a mapping of its settings, not {values!r}.")
-        for key, value in values.items():
-            if key not in settings[group]:
-                raise ValueError(_unknown(f"setting of '{group}'", key, settings[group]))
-            settings[group][key] = value
+        settings[group] = _changed(group, settings[group], values)
     if settings["ensemble"]["ensemble"] == "NPT":
         chosen_cell = {key: value for key, value in settings["ensemble"].items() if value is not None}
-        settings["ensemble"] = {**settings["ensemble"], **table["npt"], **chosen_cell}
+        settings["ensemble"] = {**settings["ensemble"], **content["npt"], **chosen_cell}
     return {**settings, "finetune": finetune}
+
+
+def _table(name: str) -> dict[str, Any]:
+    """Return a file of protocols, with the defaults that all WorkChains share.
+
+    :param name: of the file.
+    """
+    content, common = _load(name), _load("slhmc")
+    shared = {group: common["default_inputs"][group] for group in SHARED}
+    own = dict(content["default_inputs"])
+    if LIKE[0] in own:
+        own[LIKE[0]] = _changed(LIKE[0], {}, own[LIKE[0]])
+    return {"npt": common["npt"], **content, "default_inputs": {**shared, **own}}
+
+
+def _changed(group: str, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a group of settings with changes.
+
+    :param group: its name.
+    :param settings: as they are; empty: only ``like`` can say what they are.
+    :param changes: settings that differ; those of dynamics may start from a named set, ``like``.
+    :raises ValueError: for a setting that does not exist.
+    """
+    changes, base = dict(changes), dict(settings)
+    if group == LIKE[0] and LIKE[1] in changes:
+        base = dynamics_settings(changes.pop(LIKE[1]))
+    for key in changes:
+        if key not in base:
+            raise ValueError(_unknown(f"setting of '{group}'", key, base))
+    return {**base, **changes}
 
 
 def _finetune_overrides(current: dict[str, Any] | None, values: Any) -> dict[str, Any] | None:
@@ -120,6 +158,9 @@ def _finetune_overrides(current: dict[str, Any] | None, values: Any) -> dict[str
 
 class ProtocolMixin:
     """Give a WorkChain ``get_builder_from_protocol``."""
+
+    #: File of its protocols.
+    TABLE: ClassVar[str] = "slhmc"
 
     @classmethod
     def get_builder_from_protocol(
@@ -156,7 +197,7 @@ class ProtocolMixin:
 
         from aiida_slhmc.targets.level import normalise
 
-        settings = protocol_inputs(protocol, overrides)
+        settings = protocol_inputs(protocol, overrides, cls.TABLE)
         builder: Any = cls.get_builder()  # type: ignore[attr-defined]
         builder.structure = structure
         builder.model = model

@@ -101,6 +101,17 @@ DRIVER = {
     ),
 }
 
+ROUNDS = {
+    "rounds": Field(int, "rounds of dynamics, labels and fine-tuning", lambda v: v >= 1, "at least 1"),
+    "trajectories": Field(int, "trajectories of a round", lambda v: 1 <= v <= 16, "1 to 16"),
+    "labels": Field(int, "frames of each trajectory that are labelled", lambda v: v >= 1, "at least 1"),
+    "select": Field(str, "how they are chosen: evenly spaced, or at random", *_one_of("even", "random")),
+    "go_on": Field(bool, "a round starts where the last one ended, not anew"),
+    "temperature": Field(
+        float, "temperature of the trajectories in K; null: that of the ensemble", _positive, "greater than 0", True
+    ),
+}
+
 SPLIT = {
     "valid_fraction": Field(
         float, "fraction of each chunk kept for validation", lambda v: 0 < v < 1, "between 0 and 1"
@@ -110,6 +121,9 @@ SPLIT = {
 FAILURE = {
     "attempts": Field(int, "how often a label is tried", lambda v: v >= 1, "at least 1"),
     "policy": Field(str, "when a label has failed for good", *_one_of("stop", "reject")),
+    "timeout": Field(
+        float, "time in s after which an attempt is given up; null: no limit", _positive, "greater than 0", True
+    ),
 }
 
 LABELLING = {
@@ -163,6 +177,7 @@ GROUPS: dict[str, dict[str, Field]] = {
     "budget": BUDGET,
     "driver": DRIVER,
     "proposal": PROPOSAL,
+    "rounds": ROUNDS,
     "split": SPLIT,
     "failure": FAILURE,
     "labelling": LABELLING,

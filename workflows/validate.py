@@ -12,6 +12,7 @@ from aiida import orm
 from ase.data import chemical_symbols
 
 from aiida_slhmc.calculations.base import structure_payload
+from aiida_slhmc.calculations.rounds import trajectory_name
 from aiida_slhmc.calculations.streams import chain_name
 from aiida_slhmc.data import MaceModelData
 from aiida_slhmc.numerics.cells import law_of
@@ -182,6 +183,74 @@ def validate_driver(value: Mapping[str, Any]) -> str | None:
     return None
 
 
+def validate_starts(value: Mapping[str, Any], names: set[str], what: str) -> str | None:
+    """Return what is wrong with the structures that a run starts from, or None.
+
+    :param value: inputs of the run.
+    :param names: what starts may be named.
+    :param what: what has these names.
+    """
+    structures = dict(value.get("structures", {}))
+    foreign = sorted(set(structures) - names)
+    if foreign:
+        return f"structures.{foreign[0]} names no {what}: there are {len(names)}, from {min(names)} on."
+    composition = sorted(structure_payload(value["structure"])["numbers"].tolist())
+    for name, structure in {"structure": value["structure"], **structures}.items():
+        if sorted(structure_payload(structure)["numbers"].tolist()) != composition:
+            return f"structures.{name} has another composition than 'structure': all share one dataset."
+        for problem in (
+            validate_structure(structure),
+            validate_model(value["model"], structure),
+            validate_target(value["target"]["level"], structure),
+            validate_cell(value, structure),
+        ):
+            if problem:
+                return problem if name == "structure" else f"structures.{name}: {problem}"
+    return None
+
+
+def validate_rounds(value: Mapping[str, Any], protocol: str, fixed: Mapping[str, Any]) -> str | None:
+    """Validate the inputs of a protocol that labels frames of dynamics.
+
+    :param value: inputs.
+    :param protocol: name of the WorkChain.
+    :param fixed: settings of ``rounds`` that make the protocol what it is.
+    """
+    needed = ("structure", "model", "ensemble", "rounds", "dynamics", "executor", "target")
+    if any(name not in value for name in needed) or "level" not in value["target"]:
+        return None
+    rounds, dynamics = value["rounds"].get_dict(), value["dynamics"].get_dict()
+    for name, setting in fixed.items():
+        if rounds[name] != setting:
+            return f"rounds.{name} is {rounds[name]!r}, but {protocol} is the protocol with {setting!r}: leave it out."
+    if rounds["labels"] > dynamics["samples"]:
+        return (
+            f"rounds.labels is {rounds['labels']}, more than the {dynamics['samples']} frames of a trajectory "
+            "(dynamics.samples): take more samples, or fewer labels."
+        )
+    names = {trajectory_name(index) for index in range(rounds["trajectories"])}
+    return (
+        validate_starts(value, names, "trajectory")
+        or validate_method(value)
+        or validate_codes(value)
+        or validate_finetune(value)
+    )
+
+
+def validate_method(value: Mapping[str, Any]) -> str | None:
+    """Return why the method of dynamics cannot sample the ensemble, or None.
+
+    :param value: inputs of the run.
+    """
+    ensemble, method = value["ensemble"].get_dict()["ensemble"], value["dynamics"].get_dict()["method"]
+    only = {"langevin": "NVT", "mtk": "NPT"}.get(method, ensemble)
+    if only != ensemble:
+        return f"dynamics.method '{method}' samples {only}, but the ensemble is {ensemble}: choose another method."
+    if ensemble == "NPT" and method == "nose-hoover" and value["dynamics"].get_dict()["barostat_time"] is None:
+        return "dynamics.barostat_time is missing: at constant pressure it is needed, in fs."
+    return None
+
+
 def validate_run(value: Mapping[str, Any], _: Any) -> str | None:
     """Validate the inputs of a run as a whole.
 
@@ -192,21 +261,10 @@ def validate_run(value: Mapping[str, Any], _: Any) -> str | None:
         # The ports themselves say what is missing.
         return None
     chains = value["budget"].get_dict()["chains"]
-    structures = dict(value.get("structures", {}))
-    allowed = {chain_name(index) for index in range(chains)}
-    foreign = sorted(set(structures) - allowed)
-    if foreign:
-        return f"structures.{foreign[0]} names no chain: there are {chains}, from chain_000 on."
-    composition = sorted(structure_payload(value["structure"])["numbers"].tolist())
-    for name, structure in {"structure": value["structure"], **structures}.items():
-        if sorted(structure_payload(structure)["numbers"].tolist()) != composition:
-            return f"structures.{name} has another composition than 'structure': all chains share one dataset."
-        for problem in (
-            validate_structure(structure),
-            validate_model(value["model"], structure),
-            validate_target(value["target"]["level"], structure),
-            validate_cell(value, structure),
-        ):
-            if problem:
-                return problem if name == "structure" else f"structures.{name}: {problem}"
-    return validate_driver(value) or validate_codes(value) or validate_finetune(value)
+    names = {chain_name(index) for index in range(chains)}
+    return (
+        validate_starts(value, names, "chain")
+        or validate_driver(value)
+        or validate_codes(value)
+        or validate_finetune(value)
+    )

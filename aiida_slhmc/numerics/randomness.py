@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     TRAINING = 4
     DYNAMICS = 5
     EXCHANGE = 6
+    SELECTION = 7
 
 
 def generator(seed: int, chain: int, cycle: int, purpose: Purpose) -> np.random.Generator:
