@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from .level import level_hash, normalise
+from .process import ProcessTarget
 from .registry import get_target
 
 Array = NDArray[np.float64]
@@ -36,6 +37,8 @@ class Report:
     :param repeat_error: difference between two labels of the structure, with another one in between, in eV.
     :param force_error: largest difference between forces and finite differences along the directions tried, in eV/Å.
     :param stress_error: likewise of the stress in eV/Å³; NaN without a stress.
+    :param translation_error: change of the energy when the structure is moved as a whole, in eV; NaN if not tried.
+    :param extensivity_error: energy of the doubled cell less twice that of the cell, in eV an atom; NaN if not tried.
     """
 
     engine: str
@@ -44,6 +47,8 @@ class Report:
     repeat_error: float
     force_error: float
     stress_error: float
+    translation_error: float = math.nan
+    extensivity_error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Tolerances:
         the Pulay stress as well: for rutile with GPAW at 340 eV give 0.05.
     :param displacement: step of the finite differences of the positions in Å.
     :param strain: step of those of the cell.
+    :param translation: of the energies of a structure and a moved one in eV. Where a grid in space is used (GPAW,
+        VASP), the energy feels where the crystal stands: 1e-2 and less.
+    :param extensivity: of the energies of a cell and its double in eV an atom.
     """
 
     energy: float = 1e-6
@@ -63,6 +71,8 @@ class Tolerances:
     stress: float = 5e-4
     displacement: float = 1e-3
     strain: float = 1e-3
+    translation: float = 1e-5
+    extensivity: float = 1e-5
 
 
 def check_target(
@@ -72,6 +82,9 @@ def check_target(
     tolerances: Tolerances | None = None,
     directions: int = 2,
     seed: int = 0,
+    translation: bool = False,
+    extensive: bool = False,
+    label: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
 ) -> Report:
     """Check that a target keeps its contract; costs 2 labels, 2 for every direction and 2 for the stress.
 
@@ -85,11 +98,18 @@ def check_target(
     :param tolerances: what counts as agreement.
     :param directions: random directions that the forces are tried along.
     :param seed: of the directions.
+    :param translation: whether to check too that the energy does not change when the structure is moved as a whole; not
+        for a target whose sites are fixed. Costs a label.
+    :param extensive: whether to check too that the doubled cell has twice the energy: for engines that see the crystal
+        and not a mesh of k-points, and one more answer to whether the energy is total. Costs a label.
+    :param label: how to label, for a :class:`~aiida_slhmc.targets.process.ProcessTarget`, which the worker does not
+        run: takes ``numbers``, ``positions`` (N, 3) in Å, ``cell`` (3, 3) in Å, ``pbc``, ``level``, and returns what
+        the task ``label`` does.
     :returns: what was measured.
     :raises ContractError: with what is wrong and, where it can be guessed, why.
     """
     limits = tolerances or Tolerances()
-    probe = _Probe(_check_level(level, atoms), atoms)
+    probe = _Probe(_check_level(level, atoms), atoms, label)
     rng = np.random.default_rng(seed)
     first = probe.label(probe.positions, probe.cell)
     _check_result(first, probe)
@@ -105,7 +125,10 @@ def check_target(
     stress_error = math.nan
     if probe.target.has_stress(probe.level):
         stress_error = _check_stress(probe, first, limits, rng)
-    _check_failures(probe)
+    translation_error = _check_translation(probe, first, limits, rng) if translation else math.nan
+    extensivity_error = _check_extensivity(probe, first, limits) if extensive else math.nan
+    if label is None:
+        _check_failures(probe)
     return Report(
         engine=probe.level["engine"],
         version=str(first["version"]),
@@ -113,6 +136,8 @@ def check_target(
         repeat_error=float(repeat_error),
         force_error=float(force_error),
         stress_error=float(stress_error),
+        translation_error=float(translation_error),
+        extensivity_error=float(extensivity_error),
     )
 
 
@@ -121,28 +146,42 @@ class _Probe:
 
     :param level: normalised level of theory.
     :param atoms: the structure.
+    :param task: how to label; None: as the worker does.
+    :raises ContractError: if the worker cannot.
     """
 
-    def __init__(self, level: dict[str, Any], atoms: Atoms):
+    def __init__(self, level: dict[str, Any], atoms: Atoms, task: Callable[..., Mapping[str, Any]] | None = None):
         self.level = level
         self.target = get_target(level["engine"])
+        if task is None and isinstance(self.target, ProcessTarget):
+            raise ContractError(f"the engine '{level['engine']}' is labelled by a process: say how with 'label'.")
+        self.task = task
         self.numbers = atoms.get_atomic_numbers()
         self.pbc = atoms.get_pbc()
         self.positions = np.asarray(atoms.get_positions(), dtype=np.float64)
         self.cell = np.asarray(atoms.get_cell()[:], dtype=np.float64)
 
-    def label(self, positions: Array, cell: Array, level: dict[str, Any] | None = None) -> dict[str, Any]:
+    def label(self, positions: Array, cell: Array, level: dict[str, Any] | None = None) -> Mapping[str, Any]:
         """Label a variant.
 
         :param positions: (N, 3) in Å.
         :param cell: (3, 3) in Å.
         :param level: another level of theory than its own.
         """
+        structure = {"numbers": self.numbers, "positions": positions, "cell": cell, "pbc": self.pbc}
+        return self.answer({**structure, "level": level or self.level})
+
+    def answer(self, payload: dict[str, Any]) -> Mapping[str, Any]:
+        """Label any structure.
+
+        :param payload: of the task ``label``.
+        """
+        if self.task is not None:
+            return self.task(payload)
         # The worker's part comes in here alone, so that looking at targets loads no engine.
         from aiida_slhmc.worker.label import label
 
-        structure = {"numbers": self.numbers, "positions": positions, "cell": cell, "pbc": self.pbc}
-        return label({**structure, "level": level or self.level})
+        return label(payload)
 
 
 def _check_level(level: Mapping[str, Any], atoms: Atoms) -> dict[str, Any]:
@@ -272,6 +311,40 @@ def _check_stress(probe: _Probe, first: Mapping[str, Any], limits: Tolerances, r
         f"the stress is not the derivative of the energy with the strain, over the volume: {analytic:.6f} against "
         f"{numerical:.6f} eV/Å³ by finite difference{hint}."
     )
+
+
+def _check_translation(probe: _Probe, first: Mapping[str, Any], limits: Tolerances, rng: np.random.Generator) -> float:
+    # By a good part of a bond, in no special direction.
+    shift = 0.5 * rng.standard_normal(3)
+    error = abs(probe.label(probe.positions + shift, probe.cell)["energy"] - first["energy"])
+    if error > limits.translation:
+        raise ContractError(
+            f"the energy changes by {error:.1e} eV, more than {limits.translation:.1e} eV, when the structure is moved "
+            "as a whole: it depends on where the structure stands."
+        )
+    return float(error)
+
+
+def _check_extensivity(probe: _Probe, first: Mapping[str, Any], limits: Tolerances) -> float:
+    # Along the shortest vector: the cell is then nearest to a cube.
+    axis = int(np.argmin(np.linalg.norm(probe.cell, axis=1)))
+    stretch = np.eye(3)
+    stretch[axis, axis] = 2.0
+    payload = {
+        "numbers": np.tile(probe.numbers, 2),
+        "positions": np.concatenate([probe.positions, probe.positions + probe.cell[axis]]),
+        "cell": stretch @ probe.cell,
+        "pbc": probe.pbc,
+        "level": probe.level,
+    }
+    double, single, atoms = probe.answer(payload)["energy"], first["energy"], len(probe.numbers)
+    error = abs(double - 2 * single) / (2 * atoms)
+    if error > limits.extensivity:
+        hint = "; the energy seems to be per atom" if math.isclose(double, single, rel_tol=0.03) else ""
+        raise ContractError(
+            f"the doubled cell has {double:.6f} eV, where the cell has {single:.6f}: not twice the energy{hint}."
+        )
+    return float(error)
 
 
 def _guess(analytic: float, numerical: float, known: Mapping[str, float]) -> str:

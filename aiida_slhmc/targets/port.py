@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ase import Atoms
@@ -76,6 +77,13 @@ class Target:
         raise ValueError(
             f"the engine '{self.name}' has no isolated atoms: choose another policy for e0, such as 'estimated'."
         )
+
+    def files(self, level: Mapping[str, Any]) -> Mapping[str, Path]:
+        """Return the files of this machine that a job takes along, by the names that they get in its folder.
+
+        :param level: normalised level of theory, which pins their content.
+        """
+        return {}
 
     def has_stress(self, level: Mapping[str, Any]) -> bool:
         """Return whether a level of theory gives a stress that can be trusted.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .port import Target, positive
+from ase import Atoms
+from ase.data import ground_state_magnetic_moments
+
+from .port import Target, atom_in_a_box, positive
 
 
 class TbliteTarget(Target):
@@ -47,6 +50,14 @@ class TbliteTarget(Target):
         foreign = [int(number) for number in numbers if not 1 <= number <= 86]
         if foreign:
             raise ValueError(f"tblite knows the elements up to 86, not {foreign[0]}.")
+
+    def isolated_atom(self, level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
+        """Return the level of theory and the structure for an isolated atom, with the spin of its ground state.
+
+        :param level: normalised level of theory of the target.
+        :param number: atomic number.
+        """
+        return _isolated_atom(level, number)
 
 
 class PyscfTarget(Target):
@@ -101,6 +112,20 @@ class PyscfTarget(Target):
         :param level: level of theory.
         """
         return False
+
+    def isolated_atom(self, level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
+        """Return the level of theory and the structure for an isolated atom, with the spin of its ground state.
+
+        :param level: normalised level of theory of the target.
+        :param number: atomic number.
+        """
+        return _isolated_atom(level, number)
+
+
+def _isolated_atom(level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
+    spin = round(float(ground_state_magnetic_moments[number]))
+    parameters = {**level["parameters"], "charge": type(level["parameters"]["charge"])(0), "spin": spin}
+    return {**level, "parameters": parameters}, atom_in_a_box(number, (12.0, 12.5, 13.0), pbc=False)
 
 
 def _charge_and_spin(level: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ GPAW_STRESS_CUTOFF = 700.0
 #: What to install for an engine.
 INSTALL = {
     "chgnet": "pip install 'aiida-slhmc[worker]'",
+    "mace": "pip install 'aiida-slhmc[worker]'",
+    "sevennet": "run scripts/install_sevennet.sh, and label with the slhmc-worker of that environment as the code",
     "tblite": "pip install 'aiida-slhmc[tblite]'",
     "pyscf": "pip install 'aiida-slhmc[molecules]'",
     "gpaw": "run scripts/install_gpaw.sh, or pip install 'aiida-slhmc[dft]' where libxc and a C++ compiler are",

@@ -93,32 +93,36 @@ def _unpickle(content: bytes, name: str) -> torch.nn.Module:
     return model
 
 
-#: Models for evaluation by the SHA-256 of their file, and how many are kept: a run goes through one a block.
-_LOADED: dict[str, torch.nn.Module] = {}
+#: Models for evaluation by the SHA-256 of their file and their precision, and how many are kept: a run goes through one
+#: a block.
+_LOADED: dict[tuple[str, str | None], torch.nn.Module] = {}
 _KEPT = 4
 
 
-def load(path: str | Path, sha256: str | None = None) -> torch.nn.Module:
+def load(path: str | Path, sha256: str | None = None, precision: str | None = None) -> torch.nn.Module:
     """Return a model for evaluation: shared by all who ask for the same content, weights frozen.
 
     :param path: the ``.model`` file.
     :param sha256: of the file, if known: the file is then read only once in a process.
+    :param precision: ``float64`` or ``float32``; None: as it was saved.
     :raises TaskError: ``bad_input`` if the file is missing, not a MACE model, or another one than ``sha256`` says.
     """
-    if sha256 is not None and sha256 in _LOADED:
-        return _LOADED[sha256]
+    if sha256 is not None and (sha256, precision) in _LOADED:
+        return _LOADED[sha256, precision]
     content = _bytes(Path(path))
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256:
         raise TaskError("bad_input", f"the model file '{path}' is not the one it should be: its SHA-256 is {found}.")
-    if found not in _LOADED:
+    if (found, precision) not in _LOADED:
         model = _unpickle(content, Path(path).name).eval()
+        if precision is not None:
+            model = model.to(getattr(torch, precision))
         for parameter in model.parameters():
             parameter.requires_grad = False
         while len(_LOADED) >= _KEPT:
             _LOADED.pop(next(iter(_LOADED)))
-        _LOADED[found] = model
-    return _LOADED[found]
+        _LOADED[found, precision] = model
+    return _LOADED[found, precision]
 
 
 def save(model: torch.nn.Module, path: str | Path) -> None:
@@ -207,6 +211,7 @@ class MacePotential:
     :param pbc: (3,) whether each direction is periodic.
     :param head: of the model; None takes 'Default', or the only one there is.
     :param sha256: of the file, if known.
+    :param precision: ``float64`` or ``float32``; None: as the model was saved.
     :raises TaskError: ``bad_input`` for a foreign file, an unknown element or head.
     """
 
@@ -217,8 +222,9 @@ class MacePotential:
         pbc: ArrayLike,
         head: str | None = None,
         sha256: str | None = None,
+        precision: str | None = None,
     ):
-        self._model = load(path, sha256)
+        self._model = load(path, sha256, precision)
         self._graph = GraphBuilder(self._model, head)
         self._numbers = np.asarray(numbers, dtype=np.int64)
         self._pbc = [bool(value) for value in np.asarray(pbc)]

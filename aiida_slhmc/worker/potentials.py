@@ -27,6 +27,7 @@ ENGINES = {
     "gpaw": ("gpaw", "plane_waves:GpawPotential"),
     "mace": ("mace-torch", "mace_network:build"),
     "pyscf": ("pyscf", "molecule:MoleculePotential"),
+    "sevennet": ("sevenn", "sevennet:SevenNetPotential"),
     "tblite": ("tblite", "tight_binding:TightBindingPotential"),
 }
 #: Entry points of further engines: ``(level, numbers, pbc) -> Potential``.

@@ -16,8 +16,11 @@ from ase.build import bulk
 from aiida_slhmc.numerics.potential import Evaluation
 from aiida_slhmc.targets import registry
 from aiida_slhmc.targets.contract import ContractError, Tolerances, check_target
+from aiida_slhmc.targets.level import normalise
 from aiida_slhmc.targets.port import Target
+from aiida_slhmc.targets.process import ProcessTarget
 from aiida_slhmc.worker.errors import TaskError
+from aiida_slhmc.worker.label import label
 from aiida_slhmc.worker.potentials import build_potential
 
 EMT = {"engine": "ase", "parameters": {"calculator": "emt"}}
@@ -39,13 +42,16 @@ def rutile() -> Atoms:
 
 @pytest.mark.parametrize("functional", ["PBE", "r2SCAN"])
 def test_chgnet_keeps_the_contract(functional):
-    report = check_target({"engine": "chgnet", "functional": functional}, rutile())
+    level = {"engine": "chgnet", "functional": functional}
+    report = check_target(level, rutile(), translation=True, extensive=True)
     assert report.engine == "chgnet"
     assert report.repeat_error == 0.0
     assert report.force_error < 2e-4
     assert report.stress_error < 1e-4
     # Total, not per atom.
     assert report.energy < -50
+    assert report.extensivity_error < 1e-8
+    assert report.translation_error < 1e-8
 
 
 def test_ase_keeps_the_contract():
@@ -60,16 +66,44 @@ def test_einstein_keeps_the_contract():
     assert math.isnan(report.stress_error)
 
 
+#: 6 atoms of rutile; what GPAW is tried with: cheap, and the largest number of labels that a lane can wait for.
+GPAW = {"engine": "gpaw", "parameters": {"cutoff": 340.0}}
+
+
 @pytest.mark.dft
 @pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="GPAW is not installed: scripts/install_gpaw.sh")
-def test_gpaw_keeps_the_contract():
-    level = {"engine": "gpaw", "functional": "PBE", "parameters": {"cutoff": 700.0}}
-    atoms = bulk("MgO", "rocksalt", a=4.05)
-    atoms.rattle(0.05, seed=1)
-    # Some Pulay stress is left at this cut-off.
-    report = check_target(level, atoms, tolerances=Tolerances(stress=0.01), directions=1)
-    assert report.repeat_error < 1e-9
-    assert report.force_error < 5e-3
+class TestGpaw:
+    """True DFT."""
+
+    def test_it_keeps_the_contract(self):
+        level = {"engine": "gpaw", "functional": "PBE", "parameters": {"cutoff": 700.0}}
+        atoms = bulk("MgO", "rocksalt", a=4.05)
+        atoms.rattle(0.05, seed=1)
+        # Some Pulay stress is left at this cut-off.
+        report = check_target(level, atoms, tolerances=Tolerances(stress=0.01), directions=1)
+        assert report.repeat_error < 1e-9
+        assert report.force_error < 5e-3
+
+    @pytest.mark.parametrize("functional", ["PBE", "r2SCAN"])
+    def test_forces_of_rutile(self, functional):
+        # Without a stress at this cut-off: 4 labels.
+        report = check_target({**GPAW, "functional": functional}, rutile(), directions=1)
+        assert report.repeat_error < 1e-9
+        assert report.force_error < 5e-3
+        assert math.isnan(report.stress_error)
+
+    @pytest.mark.timeout(1500)
+    def test_forces_of_rutile_with_a_hybrid(self):
+        """3 labels of 44 s and more: what the contract asks, without the repetition."""
+        level = normalise({**GPAW, "functional": "HSE06", "parameters": {"cutoff": 340.0}})
+        atoms, step = rutile(), 2e-3
+        potential = build_potential(level, atoms.numbers, atoms.pbc)
+        answer = potential.evaluate(atoms.positions, atoms.cell[:])
+        assert answer.stress is None
+        direction = answer.forces / np.linalg.norm(answer.forces)
+        ends = [potential.evaluate(atoms.positions + s * step * direction, atoms.cell[:]).energy for s in (1, -1)]
+        numerical = -(ends[0] - ends[1]) / (2 * step)
+        assert np.linalg.norm(answer.forces) == pytest.approx(numerical, abs=1e-2)
 
 
 # -- planted defects
@@ -182,7 +216,8 @@ def test_a_right_adapter_passes(monkeypatch):
         (Defect(no_stress=True), "has_stress says True, but the label has no stress"),
         (Defect(history=4e-6), "two labels of one structure differ"),
         (Defect(noise=1e-1), "gradient of the total energy|two labels of one structure differ"),
-        (Defect(forces=0.0), "displace the atoms further"),
+        (Defect(forces=0.0), "forces of exactly zero"),
+        (Defect(forces=1e-3), "displace the atoms further"),
         (Defect(stress=0.0), "strain the cell"),
         (Defect(energy=math.nan), "energy is nan"),
     ],
@@ -217,6 +252,41 @@ def test_an_adapter_that_ignores_the_functional_is_found(monkeypatch):
     monkeypatch.setitem(globals(), "Adapter", Deaf)
     with pytest.raises(ContractError, match="an unknown functional gives a label"):
         check_target({"engine": "planted"}, copper())
+
+
+def test_a_sum_that_is_no_sum_is_found(monkeypatch):
+    """What is consistent within one cell, and yet not total: energy, forces and stress of an average atom."""
+    plant(monkeypatch, Defect(energy=1 / 4, forces=1 / 4, stress=1 / 4))
+
+    class Average(Adapter):
+        def __init__(self, spec, numbers, pbc):
+            super().__init__(spec, numbers, pbc)
+            self.defect = Defect(*[1 / len(numbers)] * 3)
+
+    monkeypatch.setitem(globals(), "Adapter", Average)
+    assert check_target({"engine": "planted"}, copper()).force_error < 5e-3
+    with pytest.raises(ContractError, match="not twice the energy; the energy seems to be per atom"):
+        check_target({"engine": "planted"}, copper(), extensive=True)
+
+
+def test_a_place_that_matters_is_found():
+    sites = copper().get_positions() + 0.05
+    level = {"engine": "einstein", "parameters": {"sites": sites.tolist(), "spring_constant": 2.0}}
+    with pytest.raises(ContractError, match="when the structure is moved as a whole"):
+        check_target(level, copper(), translation=True)
+
+
+def test_a_process_is_labelled_as_the_caller_says(monkeypatch):
+    class Elsewhere(ProcessTarget, Planted):
+        """Labelled by another plugin."""
+
+    plant(monkeypatch, Defect())
+    monkeypatch.setitem(globals(), "Planted", Elsewhere)
+    with pytest.raises(ContractError, match="labelled by a process: say how with 'label'"):
+        check_target({"engine": "planted"}, copper())
+    report = check_target({"engine": "planted"}, copper(), label=label, translation=True, extensive=True)
+    assert report.force_error < 5e-3
+    assert report.extensivity_error < 1e-8
 
 
 def test_an_unknown_version_is_found(monkeypatch):
