@@ -18,7 +18,7 @@ $(VENV)/.worker: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.worker
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[worker,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[worker,vasp,dev]'
 	@touch $@
 
 $(VENV)/.dft: $(VENV)/.dev scripts/install_gpaw.sh

@@ -1,1 +1,1 @@
-pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.fixtures", "tests.statistics_plugin"]
+pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.fixtures", "tests.vasp.fixtures", "tests.statistics_plugin"]

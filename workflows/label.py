@@ -29,7 +29,7 @@ class LabelWorkChain(Steps, WorkChain):
         super().define(spec)
         spec.input("structure", valid_type=orm.StructureData, help="Structure to label (Å).")
         target_ports(spec)
-        spec.input("failure", valid_type=orm.Dict, help="Failure policy: attempts.")
+        spec.input("failure", valid_type=orm.Dict, help="Failure policy: attempts, timeout (s).")
         settings_port(spec, "labelling")
         spec.input("restart", valid_type=orm.RemoteData, required=False, help="Folder of the label to start from.")
         spec.input("executor", valid_type=orm.Dict, help="Where each step runs: local or job.")
@@ -39,6 +39,7 @@ class LabelWorkChain(Steps, WorkChain):
         spec.exit_code(
             430, "ERROR_LABEL_FAILED", message="no label after {attempts} attempts; the last said: {message}"
         )
+        spec.exit_code(431, "ERROR_NOT_PREPARED", message="the target's process cannot be prepared: {message}")
 
     def look_up(self) -> None:
         """Take the label of an equal structure at the same level of theory, if one was ever computed."""
@@ -61,15 +62,22 @@ class LabelWorkChain(Steps, WorkChain):
         hopeless = node.exit_status in (210, 310)
         return not hopeless and self.ctx.attempts < self.inputs.failure.get_dict()["attempts"]
 
-    def attempt(self) -> ToContext | None:
+    def attempt(self) -> ToContext | ExitCode | None:
         """Run the engine."""
         label = f"attempt_{self.ctx.attempts}"
         self.ctx.attempts += 1
         target = get_target(self.inputs.target.level.get_dict()["engine"])
         if isinstance(target, ProcessTarget):
-            builder = target.builder(self.inputs)
+            previous = [self._children(f"attempt_{number}")[0] for number in range(self.ctx.attempts - 1)]
+            try:
+                builder = target.builder(self.inputs, previous)
+            except ValueError as error:
+                return self.exit_codes.ERROR_NOT_PREPARED.format(message=str(error))
             return ToContext(process=self.submit_once(label, builder))
         inputs = {"structure": self.inputs.structure, "level": self.inputs.target.level}
+        # A link costs: without a limit the engine needs not know the policy.
+        if self.inputs.failure.get_dict().get("timeout") is not None:
+            inputs["failure"] = self.inputs.failure
         return dispatch(
             self, "calculation", label, "label", LabelCalculation, label_local, inputs,
             code=self.inputs.target.get("code"), options=self.inputs.target.get("options"),

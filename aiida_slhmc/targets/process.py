@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from .port import Target
 
@@ -16,12 +16,35 @@ class ProcessTarget(Target):
     """
 
     default_executor = "job"
+    #: Entry point of the CalcJob that the target's code must be set up for.
+    plugin: ClassVar[str] = ""
 
-    def builder(self, inputs: Mapping[str, Any]) -> Any:
+    def validate_run(self, level: Mapping[str, Any], structure: Any, code: Any, options: Mapping[str, Any]) -> None:
+        """Check what is not the level of theory, before anything is submitted: code, options, what the profile holds.
+
+        :param level: normalised level of theory.
+        :param structure: ``StructureData`` to label.
+        :param code: of the target; None if there is none.
+        :param options: of the target.
+        :raises ValueError: with one sentence.
+        """
+        if code is None:
+            raise ValueError(f"target.code is missing: the engine '{self.name}' needs a code for {self.plugin}.")
+        plugin = code.default_calc_job_plugin
+        if plugin != self.plugin:
+            raise ValueError(
+                f"target.code '{code.label}' is set up for {plugin or 'no plugin'}, but the engine '{self.name}' needs "
+                f"a code for {self.plugin}: give one as target_code."
+            )
+
+    def builder(self, inputs: Mapping[str, Any], previous: Sequence[Any] = ()) -> Any:
         """Return the builder of the process that labels.
 
+        It must be a function of its arguments alone, since a step may be repeated after a crash.
+
         :param inputs: of the ``LabelWorkChain``: ``structure``, ``target`` (``level``, ``code``, ``options``),
-            ``failure``, and ``restart`` where the last label's folder is at hand.
+            ``failure``, ``labelling``, and ``restart`` where the last label's folder is at hand.
+        :param previous: terminated nodes of the attempts before, in order.
         :raises ValueError: with one sentence, if it cannot be made.
         """
         raise NotImplementedError
@@ -35,3 +58,18 @@ class ProcessTarget(Target):
         :returns: the function; and the nodes by name, None if the process left nothing to read.
         """
         raise NotImplementedError
+
+    def restart_from(self, label: Any) -> Any:
+        """Return the folder that the next label may start from; None where there is none.
+
+        :param label: ``FramesData`` of the current state; the folder is found through the graph.
+        """
+        return None
+
+    def mismatch(self, process: Any, level: Mapping[str, Any]) -> str | None:
+        """Return in what a process is not one of a level of theory, or None: for an audit.
+
+        :param process: a process that :meth:`builder` made.
+        :param level: normalised level of theory.
+        """
+        return None
