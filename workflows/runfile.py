@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ KEYS = {
     "structures": False,
     "model": True,
     "target": True,
+    "workflow": False,
     "protocol": False,
     "overrides": False,
     "seed": True,
@@ -34,6 +36,10 @@ KEYS = {
     "target_options": False,
     "label": False,
 }
+
+
+#: What a run file may name as its workflow: protocols of fine-tuning under one budget of labels.
+WORKFLOWS = ("slhmc", "naive", "periodic", "relabel")
 
 
 class RunFileError(ValueError):
@@ -178,6 +184,22 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def load_workflow(value: Any) -> Any:
+    """Return the WorkChain that a run file names.
+
+    :param value: one of :data:`WORKFLOWS`; None: self-learning.
+    :raises RunFileError: if there is none of this name.
+    """
+    from aiida.plugins import WorkflowFactory
+
+    name = "slhmc" if value is None else value
+    if name not in WORKFLOWS:
+        close = get_close_matches(str(name), WORKFLOWS, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise RunFileError(f"workflow must be one of {', '.join(WORKFLOWS)}, not {name!r}.{hint}")
+    return WorkflowFactory(f"slhmc.{name}")
+
+
 def executor_override(value: Any) -> dict[str, Any]:
     """Return the executor settings that ``executor`` in a run file means.
 
@@ -200,8 +222,7 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
     :param folder: what relative paths are relative to.
     :raises RunFileError: for anything that can be known to be wrong before any compute is spent.
     """
-    from .slhmc import SlhmcWorkChain
-
+    workflow = load_workflow(content.get("workflow"))
     overrides = dict(content.get("overrides") or {})
     executor = executor_override(content.get("executor"))
     if executor:
@@ -216,11 +237,11 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
     structure = load_structure(content["structure"], folder)
     starts = content.get("structures") or {}
     if not isinstance(starts, Mapping):
-        raise RunFileError("structures must be a mapping of chains (chain_001, ...) to structures.")
+        raise RunFileError("structures must be a mapping of names (chain_001, trajectory_001, ...) to structures.")
     structures = {str(name): load_structure(value, folder) for name, value in starts.items()}
     model = load_model(content["model"], folder)
     try:
-        builder = SlhmcWorkChain.get_builder_from_protocol(
+        builder = workflow.get_builder_from_protocol(
             structure=structure,
             structures=structures,
             model=model,

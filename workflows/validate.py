@@ -62,7 +62,7 @@ def validate_model(model: orm.Data, structure: orm.StructureData) -> str | None:
     :param structure: what it is to move.
     """
     if not isinstance(model, MaceModelData):
-        return validate_target(model, structure, "model")
+        return _moves(model) or validate_target(model, structure, "model")
     known = set(model.atomic_numbers)
     numbers = {int(number) for number in structure_payload(structure)["numbers"]}
     unknown = sorted(numbers - known)
@@ -70,6 +70,23 @@ def validate_model(model: orm.Data, structure: orm.StructureData) -> str | None:
         names = ", ".join(chemical_symbols[number] for number in unknown)
         knows = ", ".join(chemical_symbols[number] for number in sorted(known))
         return f"model does not know the element {names} of the structure; it knows {knows}: choose another model."
+    return None
+
+
+def _moves(level: orm.Dict) -> str | None:
+    """Return why a level of theory cannot move a structure, or None.
+
+    :param level: level of theory.
+    """
+    from aiida_slhmc.targets.process import ProcessTarget
+    from aiida_slhmc.targets.registry import get_target
+
+    try:
+        target = get_target(level.get_dict()["engine"])
+    except (ValueError, KeyError) as error:
+        return f"model: {error}"
+    if isinstance(target, ProcessTarget):
+        return f"model: the engine '{target.name}' labels by jobs of its own and cannot move atoms: give a potential."
     return None
 
 
@@ -87,6 +104,27 @@ def validate_target(level: orm.Dict, structure: orm.StructureData, name: str = "
         get_target(level.get_dict()["engine"]).validate(level.get_dict(), geometry["numbers"], geometry["cell"])
     except (ValueError, KeyError) as error:
         return f"{name}: {error}"
+    return None
+
+
+def validate_process(value: Mapping[str, Any], structure: orm.StructureData) -> str | None:
+    """Return why the process of another plugin cannot label, or None: its code, options, and what the profile holds.
+
+    :param value: inputs of the run.
+    :param structure: what it is to label.
+    """
+    from aiida_slhmc.targets.process import ProcessTarget
+    from aiida_slhmc.targets.registry import get_target
+
+    port = value["target"]
+    level = port["level"].get_dict()
+    target = get_target(level["engine"])
+    if not isinstance(target, ProcessTarget):
+        return None
+    try:
+        target.validate_run(level, structure, port.get("code"), port.get("options") or {})
+    except ValueError as error:
+        return str(error) if str(error).startswith("target.") else f"target: {error}"
     return None
 
 
@@ -206,7 +244,7 @@ def validate_starts(value: Mapping[str, Any], names: set[str], what: str) -> str
         ):
             if problem:
                 return problem if name == "structure" else f"structures.{name}: {problem}"
-    return None
+    return validate_process(value, value["structure"])
 
 
 def validate_rounds(value: Mapping[str, Any], protocol: str, fixed: Mapping[str, Any]) -> str | None:

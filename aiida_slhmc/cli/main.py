@@ -144,12 +144,17 @@ def audit(context: click.Context, pk: str, as_json: bool) -> None:
 
 
 @main.command()
-def protocols() -> None:
-    """List the protocols with their descriptions."""
+@click.argument("workflow", required=False)
+def protocols(workflow: str | None) -> None:
+    """List the protocols of a WORKFLOW (slhmc, naive, periodic, relabel), or of all."""
     from aiida_slhmc.workflows.protocol import protocols as described
+    from aiida_slhmc.workflows.runfile import WORKFLOWS
 
-    for name, description in described().items():
-        click.echo(f"{name:10} {description}")
+    if workflow is not None and workflow not in WORKFLOWS:
+        raise InputError(f"there is no workflow '{workflow}'; known are: {', '.join(WORKFLOWS)}.")
+    for table in WORKFLOWS if workflow is None else (workflow,):
+        for name, description in described(table).items():
+            click.echo(f"{table:10} {name:10} {' '.join(description.split())}")
 
 
 def input_error(error: Any) -> InputError:

@@ -1,19 +1,24 @@
 """The run files that come with the project are valid."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from aiida.manage import get_manager
 
+from aiida_slhmc.engine.profile import prepare_localhost
 from aiida_slhmc.workflows.runfile import builder_from_run, read
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 
 
+@pytest.fixture
+def worker(aiida_profile, tmp_path):
+    """Return the code that an isolated profile has, and examples name."""
+    return prepare_localhost(get_manager().get_profile(), scratch=tmp_path / "scratch")
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_an_example_is_a_valid_run(aiida_profile, file):
-    if file.stem.startswith("gpaw") and importlib.util.find_spec("gpaw") is None:
-        pytest.skip("needs GPAW: `make test-dft` installs it")
+def test_an_example_is_a_valid_run(worker, file):
     builder = builder_from_run(read(file), file.parent)
     npt = builder.ensemble["ensemble"] == "NPT"
     assert npt == file.stem.endswith("npt")
