@@ -11,7 +11,7 @@ from aiida.engine import calcfunction
 from numpy.typing import NDArray
 
 from aiida_slhmc.data import FramesData
-from aiida_slhmc.data.frames import REQUIRED, SPAN, SWAPS
+from aiida_slhmc.data.frames import FAILURES, REQUIRED, SPAN, SWAPS
 
 from .streams import PRODUCTION
 
@@ -47,7 +47,8 @@ def collect(first: orm.Dict, **nodes: orm.Data) -> FramesData:
 
     :param first: stream of the first cycle: tells the chain and the phase.
     :param nodes: ``decision_<cycle>`` for every cycle, ``label_<cycle>`` for every cycle that has one (a divergent
-        trajectory has none), and ``start``: the label of the state before the first cycle, where it is to be a frame.
+        trajectory has none, nor has an endpoint whose label failed), and ``start``: the label of the state before the
+        first cycle, where it is to be a frame.
     """
     position = first.get_dict()
     decisions = {int(key.removeprefix(DECISION)): node for key, node in nodes.items() if key.startswith(DECISION)}
@@ -67,11 +68,14 @@ def collect(first: orm.Dict, **nodes: orm.Data) -> FramesData:
             )
         )
         uuids.append(start.uuid)
+    failures = []
     for cycle in sorted(decisions):
         label = nodes.get(f"{LABEL}{cycle:05d}")
-        if label is None:
-            continue
         decision = decisions[cycle].get_dict()
+        if label is None:
+            if decision.get("label_failed"):
+                failures.append([decision["chain"], cycle])
+            continue
         delta = np.inf if decision["delta"] is None else decision["delta"]
         rows.append(
             _row(
@@ -93,6 +97,8 @@ def collect(first: orm.Dict, **nodes: orm.Data) -> FramesData:
     if len(levels) > 1:
         raise ValueError(f"labels of {len(levels)} different levels of theory cannot be one dataset")
     arrays = _concatenate(rows) if rows else _empty()
+    if failures:
+        arrays[FAILURES] = np.array(failures, dtype=np.int64)
     return FramesData(
         {**arrays, SPAN: span, SWAPS: NOTHING}, level_hash=levels.pop() if levels else None, label_uuids=uuids
     )
@@ -158,10 +164,13 @@ def merge(**pieces: FramesData) -> FramesData:
     levels = {node.level_hash for node in filled}
     if len(levels) > 1:
         raise ValueError(f"labels of {len(levels)} different levels of theory cannot be one dataset")
-    tables = (SPAN, SWAPS)
+    tables = (SPAN, SWAPS, FAILURES)
     names = [name for name in filled[0].get_arraynames() if name not in tables]
     arrays = _concatenate([{name: node.get_array(name) for name in names} for node in filled])
-    arrays |= {name: np.concatenate([node.get_array(name) for node in nodes]) for name in tables}
+    for name in tables:
+        parts = [node.get_array(name) for node in nodes if name in node.get_arraynames()]
+        if parts:
+            arrays[name] = np.concatenate(parts)
     return FramesData(
         arrays, level_hash=levels.pop(), label_uuids=[uuid for node in filled for uuid in node.label_uuids]
     )

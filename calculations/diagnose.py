@@ -7,7 +7,7 @@ from aiida.engine import calcfunction
 
 from aiida_slhmc.analysis import chains
 from aiida_slhmc.data import FramesData
-from aiida_slhmc.data.frames import SPAN, SWAPS
+from aiida_slhmc.data.frames import FAILURES, SPAN, SWAPS
 
 from . import base
 
@@ -31,6 +31,7 @@ def diagnose(chunk: FramesData, ensemble: orm.Dict, errors: orm.Dict | None = No
         numbers=numbers[0] if len(numbers) else numbers.reshape(-1),
         spans=chunk.get_array(SPAN),
         swaps=chunk.get_array(SWAPS) if SWAPS in names else None,
+        label_failures=len(chunk.get_array(FAILURES)) if FAILURES in names else 0,
         temperature=ensemble.get_dict()["temperature"],
         temperatures=chunk.get_array("temperature") if "temperature" in names else None,
         energy_rmse=None if energy is None else energy * chunk.n_atoms,

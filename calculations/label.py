@@ -10,18 +10,22 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 
 from aiida_slhmc.data import FramesData
+from aiida_slhmc.data.labels import make_label
 from aiida_slhmc.targets.level import level_hash
 
 from . import base
 
 
-def payload(structure: orm.StructureData, level: orm.Dict) -> base.Payload:
+def payload(structure: orm.StructureData, level: orm.Dict, failure: orm.Dict | None = None) -> base.Payload:
     """Return the payload of the task ``label``.
 
     :param structure: what to label.
     :param level: level of theory.
+    :param failure: failure policy with ``timeout`` (s); None: no limit.
     """
-    return {**base.structure_payload(structure), "level": level.get_dict()}
+    content = {**base.structure_payload(structure), "level": level.get_dict()}
+    timeout = None if failure is None else failure.get_dict().get("timeout")
+    return content if timeout is None else {**content, "timeout": timeout}
 
 
 def outputs(result: base.Payload, structure: orm.StructureData, level: orm.Dict) -> dict[str, orm.Data]:
@@ -45,15 +49,20 @@ def outputs(result: base.Payload, structure: orm.StructureData, level: orm.Dict)
     digest = level_hash(level.get_dict())
     info = {key: value for key, value in result.items() if key not in ("forces", "stress")}
     return {
-        "label": FramesData(frame, level_hash=digest),
+        "label": make_label(frame, level.get_dict()),
         "label_info": orm.Dict(base.storable({**info, "has_stress": stress is not None, "level_hash": digest})),
     }
 
 
 @calcfunction
-def label_local(structure: orm.StructureData, level: orm.Dict) -> Any:
-    """Label in this process: the same contract as :class:`LabelCalculation`, with the engine already loaded."""
-    result = base.attempt("label", payload(structure, level))
+def label_local(structure: orm.StructureData, level: orm.Dict, failure: orm.Dict | None = None) -> Any:
+    """Label in this process: the same contract as :class:`LabelCalculation`, with the engine already loaded.
+
+    :param structure: what to label.
+    :param level: level of theory.
+    :param failure: failure policy with ``timeout`` (s), where there is one.
+    """
+    result = base.attempt("label", payload(structure, level, failure))
     return result if isinstance(result, ExitCode) else outputs(result, structure, level)
 
 
@@ -68,12 +77,13 @@ class LabelCalculation(base.WorkerCalculation):
         super().define(spec)
         spec.input("structure", valid_type=orm.StructureData, help="Structure to label (Å).")
         spec.input("level", valid_type=orm.Dict, help="Level of theory.")
+        spec.input("failure", valid_type=orm.Dict, required=False, help="Failure policy: timeout (s).")
         spec.output("label", valid_type=FramesData, help="One frame: energy (eV), forces (eV/Å), stress (eV/Å³).")
         spec.output("label_info", valid_type=orm.Dict, help="Convergence, engine, version, wall time (s).")
 
     def payload(self) -> base.Payload:
         """Return the payload of the task."""
-        return payload(self.inputs.structure, self.inputs.level)
+        return payload(self.inputs.structure, self.inputs.level, self.inputs.get("failure"))
 
     def extra_retrieve(self) -> list[Any]:
         """Return the engine's own log, which not every engine writes: a pattern may match nothing."""

@@ -95,6 +95,7 @@ def diagnose(
     swaps: ArrayLike | None = None,
     energy_rmse: float | None = None,
     force_rmse: float | None = None,
+    label_failures: int = 0,
 ) -> dict[str, Any]:
     """Return the diagnostics of the chains of a block or phase.
 
@@ -119,6 +120,7 @@ def diagnose(
     :param swaps: (W, 4).
     :param energy_rmse: measured error of the model's energy in eV for the whole cell, its mean removed.
     :param force_rmse: measured error of a force component in eV/Å.
+    :param label_failures: cycles that were rejected because their label failed.
     :returns: nested plain values, None where the data cannot tell; energies in eV, lengths in Å, autocorrelation times
         in cycles; ``warnings``: sentences that say what not to trust.
     :raises ValueError: for spans of adaptive and production blocks in one, or none.
@@ -156,6 +158,7 @@ def diagnose(
             "fraction": (cycles - labels) / cycles,
             "interval": list(diagnostics.acceptance_interval(cycles - labels, cycles, CONFIDENCE)),
         },
+        "label_failed": {"count": label_failures},
         "acceptance": _acceptance(endpoints, chains),
         "creutz": _creutz(endpoints, temperature),
         "model_error": _model_error(endpoints, ladder, energy_rmse, force_rmse),

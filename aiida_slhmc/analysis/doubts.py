@@ -51,7 +51,7 @@ def warnings_of(report: Mapping[str, Any]) -> list[str]:
 
     :param report: as of :func:`aiida_slhmc.analysis.chains.diagnose`; parts of it may be missing.
     """
-    found = [*_acceptance(report), *_divergent(report), *_model_error(report)]
+    found = [*_acceptance(report), *_divergent(report), *_label_failed(report), *_model_error(report)]
     if too_short(report):
         return [*found, TOO_SHORT.format(cycles=report["cycles"] / max(1, report["chains"]))]
     return [*found, *_creutz(report), *_observables(report)]
@@ -86,6 +86,17 @@ def _divergent(report: Mapping[str, Any]) -> list[str]:
         f"{group['count']} of {report['cycles']} cycles ({100 * group['fraction']:.0f} %) were rejected without a "
         f"label (divergent trajectory or failed label), more than {100 * DIVERGENT_BOUND:.0f} %: shorten the time "
         "step, or look at the reasons in the decisions."
+    ]
+
+
+def _label_failed(report: Mapping[str, Any]) -> list[str]:
+    count = report.get("label_failed", {}).get("count", 0)
+    if not count:
+        return []
+    return [
+        f"{count} of {report['cycles']} cycles were rejected because their label failed (failure.policy is reject): "
+        "such states are left out, and the ensemble is the target's only if failure is a property of the state. Mend "
+        "the engine, or run with failure.policy: stop."
     ]
 
 

@@ -73,6 +73,7 @@ def judge(decisions: Sequence[Decision], *, production: bool, temperature: float
             "fraction": (cycles - labels) / cycles,
             "interval": list(diagnostics.acceptance_interval(cycles - labels, cycles, CONFIDENCE)),
         },
+        "label_failed": {"count": sum(bool(row.get("label_failed")) for row in decisions)},
         "acceptance": {
             "accepted": accepted,
             "value": accepted / cycles,

@@ -43,7 +43,6 @@ def fields(status: RunStatus) -> list[tuple[str, str]]:
 
     :param status: of the run.
     """
-    labels = str(status.labels) + (f" ({status.labels_failed} failed)" if status.labels_failed else "")
     return [
         ("phase", f"{status.phase}, block {status.block}/{status.blocks}"),
         ("cycle", f"{status.cycles_done}/{status.cycles_total}"),
@@ -52,10 +51,18 @@ def fields(status: RunStatus) -> list[tuple[str, str]]:
         ("force RMSE", _number(status.force_rmse, "{:.0f} meV/Å (last block, before learning from it)")),
         ("energy error", _energy_error(status)),
         ("chain", _chain(status)),
-        ("DFT calls", labels),
+        ("DFT calls", _calls(status)),
         ("elapsed", duration(status.elapsed)),
         ("time left", duration(status.remaining) if status.state not in ("finished", "excepted", "killed") else "-"),
     ]
+
+
+def _calls(status: RunStatus) -> str:
+    """Return what the labels cost: attempts of the engine, and the labels that came of them or were known before."""
+    parts = [f"{status.labels} labels"] if status.calls != status.labels or status.labels_reused else []
+    parts += [f"{status.labels_reused} reused"] if status.labels_reused else []
+    parts += [f"{status.labels_failed} failed"] if status.labels_failed else []
+    return str(status.calls) + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _acceptance(status: RunStatus) -> str:
@@ -64,7 +71,8 @@ def _acceptance(status: RunStatus) -> str:
         text += f" = {status.accepted / status.cycles_done:.2f}"
     if status.acceptance_interval is not None:
         text += " [{:.2f}, {:.2f}]".format(*status.acceptance_interval)
-    return text + (f", {status.divergent} diverged" if status.divergent else "")
+    text += f", {status.divergent} diverged" if status.divergent else ""
+    return text + (f", {status.rejected_unlabelled} without a label" if status.rejected_unlabelled else "")
 
 
 def _energy_error(status: RunStatus) -> str:

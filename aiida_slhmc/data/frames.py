@@ -28,6 +28,8 @@ BOOKKEEPING = ("chain", "cycle", "accepted", "probability", "delta", "length", "
 SPAN = "span"
 #: One row a swap that replica exchange tried: cycle after which, one chain, the other, whether it was accepted.
 SWAPS = "swaps"
+#: One row a cycle that was rejected because its label failed: chain, cycle. Only where there are such.
+FAILURES = "label_failures"
 
 
 class FramesData(orm.ArrayData):
@@ -38,7 +40,8 @@ class FramesData(orm.ArrayData):
     (F, 3, 3) in eV/Å³ with ASE's sign, NaN where the engine gives none. A block collected from chains also has
     ``chain``, ``cycle`` (-1: the starting state), ``accepted``, ``probability``, ``delta`` (eV), ``length`` (steps),
     ``temperature`` (K), each (F,), ``span`` (chains, 4): chain, first cycle, last cycle, production flag, and ``swaps``
-    (swaps, 4) of replica exchange: cycle, one chain, the other, accepted.
+    (swaps, 4) of replica exchange: cycle, one chain, the other, accepted; and ``label_failures`` (failures, 2), chain
+    and cycle, where the failure policy rejected endpoints whose label failed.
 
     :param frames: the arrays by name.
     :param level_hash: content hash of the level of theory of all labels.

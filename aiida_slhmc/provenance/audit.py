@@ -12,10 +12,15 @@ from aiida import orm
 from aiida_slhmc.data import DatasetData, FramesData
 from aiida_slhmc.data.content import arrays_hash
 from aiida_slhmc.data.frames import REQUIRED
+from aiida_slhmc.data.labels import frame_hash, hash_of
+from aiida_slhmc.targets.level import level_hash
 
-from .graph import Graph, closure
+from .graph import Graph, closure, descendants, returned
 
 PREFIX = "aiida.calculations:slhmc."
+LABELLING = "aiida.workflows:slhmc.label"
+#: Steps that make labels; so does any process that a labelling WorkChain called.
+LABEL_STEPS = {"label", "import_labels"}
 #: Steps that draw random numbers, and the input that carries their seed; of several chains, with a suffix for each.
 RANDOM_STEPS = {
     "propose": "stream",
@@ -75,7 +80,9 @@ def audit(root: orm.ProcessNode) -> AuditReport:
 
     Checked: every data node has a creator or is a declared input of a process that no other called; every step that
     draws random numbers has its seed as an input, and that seed is a declared one; every frame of every dataset is, to
-    the bit, the label that it names, and that label was made by a labelling process; no process is unfinished.
+    the bit, the label that it names, and that label was made by a labelling process; every label that a labelling
+    WorkChain returned, its own or one that was known before, is of the structure and of the level of theory that it was
+    asked for; no process is unfinished. A run that still goes on is no fault of another that reuses its labels.
 
     :param root: a process.
     :returns: the report.
@@ -84,7 +91,11 @@ def audit(root: orm.ProcessNode) -> AuditReport:
     processes = [node for node in graph.nodes.values() if isinstance(node, orm.ProcessNode)]
     data = [node for node in graph.nodes.values() if isinstance(node, orm.Data)]
     declared = _declared(graph, processes)
-    findings = [*_orphans(graph, data, declared), *_seeds(graph, processes, declared), *_unfinished(processes)]
+    # What only stands above a reused label is another run, which may not have ended.
+    own = descendants(root)
+    concerned = [node for node in processes if node.pk in own or not isinstance(node, orm.WorkflowNode)]
+    findings = [*_orphans(graph, data, declared), *_seeds(graph, processes, declared), *_unfinished(concerned)]
+    findings += _labellings(graph, processes)
     traced, faults = _frames(graph, [node for node in data if isinstance(node, DatasetData)])
     return AuditReport(int(root.pk or 0), len(processes), len(data), traced, findings + faults)
 
@@ -126,6 +137,43 @@ def _seeds(graph: Graph, processes: Iterable[orm.ProcessNode], declared: dict[st
             value = carrier.get_dict().get("seed") if isinstance(carrier, orm.Dict) else getattr(carrier, "value", None)
             if value not in seeds:
                 yield _finding("seed", process, f"{kind} <{process.pk}> used the seed {value}, which no run declared.")
+
+
+def _labellings(graph: Graph, processes: Iterable[orm.ProcessNode]) -> Iterable[Finding]:
+    """Check that every label is of the structure and of the level of theory that were asked for."""
+    asked = [node for node in processes if node.process_type == LABELLING]
+    answers = returned(asked)
+    for process in asked:
+        label = answers.get((int(process.pk or 0), "label"))
+        if isinstance(label, FramesData):
+            yield from _mismatch(graph.inputs(process), "target__level", process, label)
+    for process in processes:
+        if step_name(process) in LABEL_STEPS:
+            inputs = graph.inputs(process)
+            for label in graph.created(process):
+                if isinstance(label, FramesData):
+                    yield from _mismatch(inputs, "level", process, label)
+
+
+def _mismatch(
+    inputs: dict[str, orm.Node], level_port: str, process: orm.ProcessNode, label: FramesData
+) -> Iterable[Finding]:
+    what = f"label <{label.pk}> of {process.process_label or step_name(process)} <{process.pk}>"
+    structure, level = inputs.get("structure"), inputs.get(level_port)
+    if label.n_frames != 1:
+        yield _finding("label", label, f"{what} has {label.n_frames} frames, not one.")
+        return
+    if isinstance(structure, orm.StructureData) and hash_of(structure) != frame_hash(label):
+        yield _finding("label", label, f"{what} is of another structure than was asked for.")
+    if not isinstance(level, orm.Dict) or level_hash(level.get_dict()) != label.level_hash:
+        yield _finding("label", label, f"{what} is of another level of theory than was asked for.")
+
+
+def _makes_labels(graph: Graph, process: orm.ProcessNode) -> bool:
+    caller = graph.caller(process)
+    return step_name(process) in LABEL_STEPS or (
+        isinstance(caller, orm.ProcessNode) and caller.process_type == LABELLING
+    )
 
 
 def step_name(process: orm.ProcessNode) -> str | None:
@@ -204,7 +252,7 @@ def _trace(graph: Graph, by_uuid: dict[str, orm.Node], chunk: FramesData) -> tup
         creator = graph.creator(label)
         if uuid not in ancestors:
             faults.append(_finding("frame", chunk, f"{where} is not linked to its label."))
-        elif creator is None or step_name(creator) != "label":
+        elif creator is None or not _makes_labels(graph, creator):
             faults.append(
                 _finding("frame", label, f"label <{label.pk}> of {where} was not made by a labelling process.")
             )
@@ -221,7 +269,7 @@ def _ancestors(graph: Graph, chunk: orm.Node) -> set[str]:
     todo = [chunk]
     while todo:
         creator = graph.creator(todo.pop())
-        if creator is None or step_name(creator) == "label":
+        if creator is None or _makes_labels(graph, creator):
             continue
         for node in graph.inputs(creator).values():
             if isinstance(node, FramesData) and node.uuid not in found:

@@ -36,6 +36,7 @@ class Graph:
 
     nodes: dict[int, orm.Node] = field(default_factory=dict)
     incoming: dict[int, list[Edge]] = field(default_factory=dict)
+    _creations: dict[int, list[int]] | None = field(default=None, init=False, repr=False)
 
     def creator(self, node: orm.Node) -> orm.ProcessNode | None:
         """Return the process that created a data node.
@@ -58,6 +59,19 @@ class Graph:
         """
         edges = self.incoming.get(_pk(node), [])
         return {edge.label: self.nodes[edge.source] for edge in edges if edge.kind in INPUT}
+
+    def created(self, process: orm.Node) -> list[orm.Node]:
+        """Return the data nodes of the graph that a process created.
+
+        :param process: a node of the graph.
+        """
+        if self._creations is None:
+            self._creations = {}
+            for edges in self.incoming.values():
+                for edge in edges:
+                    if edge.kind == LinkType.CREATE.value:
+                        self._creations.setdefault(edge.source, []).append(edge.target)
+        return [self.nodes[pk] for pk in self._creations.get(_pk(process), [])]
 
     def sources(self, node: orm.Node, kinds: tuple[str, ...]) -> list[orm.Node]:
         """Return the nodes at the other end of incoming links of some types.
@@ -113,6 +127,15 @@ def descendants(root: orm.ProcessNode) -> dict[int, orm.Node]:
     for _, node, _, _ in _neighbours(list(found), (LinkType.CREATE, LinkType.RETURN), forward=True):
         found.setdefault(_pk(node), node)
     return found
+
+
+def returned(processes: Iterable[orm.ProcessNode]) -> dict[tuple[int, str], orm.Node]:
+    """Return what processes returned, by primary key of the process and label of the link.
+
+    :param processes: the processes.
+    """
+    links = _neighbours([_pk(process) for process in processes], (LinkType.RETURN,), forward=True)
+    return {(pk, label): node for pk, node, _, label in links}
 
 
 def closure(root: orm.ProcessNode) -> Graph:

@@ -34,6 +34,10 @@ class RunStatus:
     RMSE in meV/Å and offset-removed energy RMSE in meV/atom, beside the model error in meV/atom that the same block's
     acceptance implies. The Creutz identity <exp(-delta/kT)> and the autocorrelation time (cycles), effective size and
     R-hat of the target's energy are those of the present phase. Times in s. What is not known is None.
+
+    ``labels`` were computed by this run, ``labels_reused`` were known before and cost nothing, ``labels_failed`` never
+    came; ``calls`` counts the attempts of the target's engine. ``rejected_unlabelled`` are the cycles that the failure
+    policy ``reject`` rejected because their label failed.
     """
 
     pk: int
@@ -56,6 +60,9 @@ class RunStatus:
     energy_rmse: float | None
     elapsed: float
     remaining: float | None
+    labels_reused: int = 0
+    calls: int = 0
+    rejected_unlabelled: int = 0
     paused: list[str] = field(default_factory=list)
     acceptance_interval: list[float] | None = None
     creutz: float | None = None
@@ -101,23 +108,66 @@ def run_decisions(root: orm.WorkChainNode) -> list[dict[str, Any]]:
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
-def _labels(root: orm.WorkChainNode) -> tuple[int, int]:
-    done = failed = 0
+@dataclass
+class LabelCounts:
+    """Count the labels of a run: what they cost and where they come from.
+
+    ``calls`` are attempts of the target's engine (DFT calls), those that failed included; ``computed`` labels were
+    computed by this run, ``reused`` ones were known before and cost no call; ``failed`` ones never came.
+    """
+
+    calls: int = 0
+    computed: int = 0
+    reused: int = 0
+    failed: int = 0
+
+
+def label_counts(root: orm.WorkChainNode) -> LabelCounts:
+    """Return how many labels a run asked for so far, and what they cost.
+
+    :param root: node of a WorkChain that labels, or whose children do.
+    """
+    counts = LabelCounts()
     for below in (False, True):
-        query = orm.QueryBuilder()
-        query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-        if below:
-            query.append(orm.WorkChainNode, with_incoming="root", tag="chain")
-        query.append(
-            LabelWorkChain,
-            with_incoming="chain" if below else "root",
-            tag="labelling",
-            project=["attributes.exit_status"],
-        )
-        states = [status for (status,) in query.all()]
-        done += sum(status == 0 for status in states)
-        failed += sum(status not in (0, None) for status in states)
-    return done, failed
+        statuses = dict(_labellings(root, below))
+        attempts = _attempts(root, below)
+        counts.calls += sum(attempts.values())
+        for pk, status in statuses.items():
+            if status == 0:
+                counts.computed += pk in attempts
+                counts.reused += pk not in attempts
+            elif status is not None:
+                counts.failed += 1
+    return counts
+
+
+def _labelling_query(root: orm.WorkChainNode, below: bool, project: list[str]) -> orm.QueryBuilder:
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
+    if below:
+        query.append(orm.WorkChainNode, with_incoming="root", tag="chain")
+    query.append(LabelWorkChain, with_incoming="chain" if below else "root", tag="labelling", project=project)
+    return query
+
+
+def _labellings(root: orm.WorkChainNode, below: bool) -> list[tuple[int, int | None]]:
+    """Return primary key and exit status of the labelling WorkChains that a run, or its chains, called."""
+    return [(pk, status) for pk, status in _labelling_query(root, below, ["id", "attributes.exit_status"]).all()]
+
+
+def _attempts(root: orm.WorkChainNode, below: bool) -> dict[int, int]:
+    """Return how often each of them called the engine."""
+    query = _labelling_query(root, below, ["id"])
+    query.append(
+        orm.ProcessNode,
+        with_incoming="labelling",
+        edge_filters={"label": {"like": "attempt_%"}},
+        project=["id"],
+    )
+    found: dict[int, int] = {}
+    for labelling, _ in query.all():
+        found[labelling] = found.get(labelling, 0) + 1
+    return found
 
 
 def run_status(root: orm.WorkChainNode) -> RunStatus:
@@ -130,7 +180,7 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
     decisions = run_decisions(root)
     done = len(decisions)
     total = budget.get("chains", 1) * (blocks * budget.get("cycles", 0) + production) or done
-    labels, labels_failed = _labels(root)
+    labels = label_counts(root)
     history = _last_history(root)
     rows = history["blocks"] if history else []
     judged = next((index for index in reversed(range(len(rows))) if rows[index].get("errors")), None)
@@ -140,6 +190,7 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
     remaining = elapsed / done * (total - done) if done and not root.is_terminated else None
     accepted = sum(bool(row["accepted"]) for row in decisions)
     n_blocks = max(1, blocks + (1 if production else 0))
+    unlabelled = sum(bool(row["label_failed"]) for row in decisions)
     frozen = bool(decisions[-1]["phase"] == PRODUCTION) if decisions else blocks == 0
     return RunStatus(
         pk=int(root.pk or 0),
@@ -155,8 +206,11 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         accepted=accepted,
         mean_probability=sum(row["probability"] for row in decisions) / done if done else None,
         divergent=sum(bool(row["divergent"]) for row in decisions),
-        labels=labels,
-        labels_failed=labels_failed,
+        labels=labels.computed,
+        labels_reused=labels.reused,
+        labels_failed=labels.failed,
+        calls=labels.calls,
+        rejected_unlabelled=unlabelled,
         length=decisions[-1]["length"] if decisions else None,
         force_rmse=_milli(errors.get("force_rmse")),
         energy_rmse=_milli(errors.get("energy_rmse_offset_removed")),

@@ -131,7 +131,7 @@ def diagnostics_table(report: dict[str, Any]) -> Table:
     """
     table = Table(
         title=f"Chains: {report['kind']} phase, {report['chains']} chains, {report['cycles']} cycles, "
-        f"{report['labels']} DFT calls"
+        f"{report['labels']} labels"
     )
     for name, side in (("quantity", "left"), ("value", "right"), ("unit", "left")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from typing import Any
 class TaskError(Exception):
     """Say why a task cannot give its result.
 
-    :param kind: ``bad_input``, ``missing_dependency``, ``unconverged``, ``not_finite``, ``absurd``, ``diverged`` or
-        ``failed``.
+    :param kind: ``bad_input``, ``missing_dependency``, ``unconverged``, ``not_finite``, ``absurd``, ``diverged``,
+        ``timeout`` or ``failed``.
     :param message: one sentence that names what is wrong and what to do.
     """
 

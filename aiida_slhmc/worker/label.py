@@ -7,15 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import CalculatorError
+from ase.neighborlist import neighbor_list
 
 from aiida_slhmc.numerics.potential import Evaluation
 
+from . import calculators
+from .deadline import deadline
 from .errors import TaskError, need
 from .potentials import build_potential, engine_version
 
 #: Forces beyond this (eV/Å) are no label but a broken calculation; ``max_force`` of the payload overrides it.
 MAX_FORCE = 500.0
+
+#: Atoms further apart than this (Å) may have no force between them; of atoms nearer, one that is the nearest alone by
+#: more than the tolerance (Å) breaks every symmetry that would make the force on its neighbour vanish.
+FAR, TOLERANCE = 5.0, 1e-4
 
 #: What engines raise when they fail. Other exceptions are defects, and show as such.
 ENGINE_ERRORS = (CalculatorError, RuntimeError, ValueError, ArithmeticError, LookupError, AssertionError, OSError)
@@ -24,12 +32,13 @@ ENGINE_ERRORS = (CalculatorError, RuntimeError, ValueError, ArithmeticError, Loo
 def label(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Label one structure.
 
-    :param payload: structure and ``level``; ``max_force`` (eV/Å), ``log`` (file of the engine's own output).
+    :param payload: structure and ``level``; ``max_force`` (eV/Å), ``timeout`` (s; none: no limit), ``log`` (file
+        of the engine's own output).
     :returns: energy (eV, the one that the forces are the gradient of), forces (N, 3) in eV/Å, stress (3, 3) in eV/Å³
         (absent where the engine gives none, or none to be trusted), converged, scf_steps (None without a
         self-consistent field), engine, version, wall_time (s).
     :raises TaskError: ``bad_input``, ``missing_dependency``; ``unconverged``; ``not_finite`` or ``absurd`` for a label
-        that came without an error and yet cannot be one; ``failed`` for any other failure of the engine.
+        that came without an error and yet cannot be one; ``timeout``; ``failed`` for any other failure of the engine.
     """
     started = time.perf_counter()
     level = need(payload, "level", "the payload of 'label'")
@@ -40,13 +49,23 @@ def label(payload: Mapping[str, Any]) -> dict[str, Any]:
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise TaskError("bad_input", "a position or the cell of the structure to label is not finite.")
     potential = build_potential(level, numbers, pbc, log=payload.get("log"))
+    timeout = payload.get("timeout")
     try:
-        answer = potential.evaluate(positions, cell)
+        with deadline(None if timeout is None else float(timeout)):
+            answer = potential.evaluate(positions, cell)
+    except TaskError as error:
+        if error.kind == "timeout":
+            # What was cut short may be left in any state.
+            calculators.forget()
+        raise
     except ENGINE_ERRORS as error:
         reason = " ".join(str(error).split())[:300]
         message = f"the engine '{level['engine']}' gave no label: {type(error).__name__}: {reason}"
         raise TaskError("failed", message) from error
     check(answer, len(numbers), max_force=float(payload.get("max_force") or MAX_FORCE))
+    # On an analytic surface, zero is what was asked for.
+    if level.get("functional") != "analytic" and not np.any(answer.forces):
+        check_zero_forces(numbers, positions, cell, pbc)
     result = {
         "energy": float(answer.energy),
         "forces": np.asarray(answer.forces, dtype=np.float64),
@@ -86,3 +105,30 @@ def check(answer: Evaluation, n_atoms: int, *, max_force: float = MAX_FORCE) -> 
             raise TaskError("absurd", f"the label has a stress of shape {np.asarray(answer.stress).shape}.")
         if not np.isfinite(answer.stress).all():
             raise TaskError("not_finite", "the label's stress is not finite.")
+
+
+def check_zero_forces(numbers: Any, positions: Any, cell: Any, pbc: Any) -> None:
+    """Distrust forces that are all exactly zero where no symmetry makes them so.
+
+    A force that vanishes by symmetry cannot point anywhere: the site has no invariant direction, so that every atom has
+    at least two nearest neighbours at the same distance. In a structure that moves, an atom has one that is the nearest
+    alone, and forces of exactly zero are an engine's empty array. A perfect crystal, a single atom, and atoms too far
+    apart to feel each other are believed.
+
+    :param numbers: atomic numbers (N,).
+    :param positions: (N, 3) in Å.
+    :param cell: (3, 3) in Å.
+    :param pbc: (3,).
+    :raises TaskError: ``absurd``.
+    """
+    atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=pbc)
+    first, second, distance = neighbor_list("ijd", atoms, FAR)
+    for atom in range(len(atoms)):
+        others = distance[(first == atom) & (second != atom)]
+        # An atom's own images come in pairs and tell nothing by themselves.
+        if others.size and np.count_nonzero(np.abs(distance[first == atom] - others.min()) < TOLERANCE) < 2:
+            raise TaskError(
+                "absurd",
+                f"the label has forces of exactly zero on all {len(atoms)} atoms, but atom {atom} has one neighbour "
+                f"nearer than all others ({others.min():.3f} Å): the engine left them empty.",
+            )
