@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# SevenNet and MACE need different versions of e3nn.
+SEVENNET ?= $(abspath $(VENV)-sevenn)
 # The CPU build is enough for the quickstart; on a machine with a GPU choose your own.
 TORCH ?= torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -21,8 +23,9 @@ $(VENV)/.dev: $(VENV)/.worker
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[worker,vasp,dev]'
 	@touch $@
 
-$(VENV)/.dft: $(VENV)/.dev scripts/install_gpaw.sh
+$(VENV)/.dft: $(VENV)/.dev scripts/install_gpaw.sh scripts/install_sevennet.sh
 	bash scripts/install_gpaw.sh $(BIN)/python
+	TORCH='$(TORCH)' bash scripts/install_sevennet.sh '$(SEVENNET)' $(PYTHON)
 	@touch $@
 
 quickstart: $(VENV)/.worker  ## set up, then run SLHMC on rutile TiO2
@@ -37,8 +40,8 @@ test-statistics: $(VENV)/.dev  ## exactness of the sampling: fixed seeds, a tabl
 test-slow: $(VENV)/.dev  ## minutes rather than seconds
 	$(BIN)/python -m pytest -m slow
 
-test-dft: $(VENV)/.dft  ## real DFT with GPAW
-	$(BIN)/python -m pytest -m dft
+test-dft: $(VENV)/.dft  ## real DFT (GPAW) and engines in other environments (SevenNet)
+	SLHMC_SEVENNET='$(SEVENNET)' $(BIN)/python -m pytest -m dft
 
 test-all: test test-statistics test-slow test-dft
 
@@ -48,4 +51,4 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(SEVENNET) build dist *.egg-info

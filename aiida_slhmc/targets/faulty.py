@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiida_slhmc.worker.engines.faulty import FAULTS, SELECTIONS
@@ -75,9 +76,17 @@ class FaultyTarget(Target):
         get_target(inner["engine"]).validate(inner, numbers, cell)
 
     def has_stress(self, level: Mapping[str, Any]) -> bool:
-        """Return whether the inner level of theory gives a stress.
+        """Return whether the inner level of theory gives a stress that is not withheld.
 
         :param level: level of theory.
         """
         inner = level["parameters"]["level"]
-        return get_target(inner["engine"]).has_stress(inner)
+        return level["parameters"]["fault"] != "no_stress" and get_target(inner["engine"]).has_stress(inner)
+
+    def files(self, level: Mapping[str, Any]) -> Mapping[str, Path]:
+        """Return the files that a job of the inner level of theory takes along.
+
+        :param level: level of theory.
+        """
+        inner = level["parameters"]["level"]
+        return get_target(inner["engine"]).files(inner)

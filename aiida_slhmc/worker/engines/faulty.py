@@ -18,7 +18,17 @@ from aiida_slhmc.worker.errors import TaskError, need
 from aiida_slhmc.worker.potentials import build_potential
 
 #: What can go wrong.
-FAULTS = ("failed", "unconverged", "timeout", "exit", "nan_energy", "nan_forces", "zero_forces", "huge_forces")
+FAULTS = (
+    "failed",
+    "unconverged",
+    "timeout",
+    "exit",
+    "nan_energy",
+    "nan_forces",
+    "zero_forces",
+    "huge_forces",
+    "no_stress",
+)
 #: Which labels it goes wrong at.
 SELECTIONS = ("always", "random", "structure", "calls")
 
@@ -38,7 +48,7 @@ class FaultyPotential:
         ``seconds`` longer, then answers rightly: a job's wall time runs out), ``exit`` (the process ends with status 13
         and no result: for jobs alone, since locally it ends the caller), and wrong numbers without any error:
         ``nan_energy``, ``nan_forces``, ``zero_forces`` (the energy is right), ``huge_forces`` (1000 eV/Å on the first
-        atom).
+        atom). ``no_stress`` is no failure: the stress is withheld, as a hybrid's where the engine has none.
     ``select``
         At which labels: ``always``; ``random`` (with ``probability``, drawn from ``seed`` and the structure: one
         structure always has the same fate, in every process); ``structure`` (where no atom is further than ``within``
@@ -95,6 +105,8 @@ class FaultyPotential:
         right = self.inner.evaluate(positions, cell)
         if self.fault == "nan_energy":
             return replace(right, energy=float("nan"))
+        if self.fault == "no_stress":
+            return replace(right, stress=None)
         forces = np.array(right.forces)
         if self.fault == "nan_forces":
             forces[0, 0] = np.nan
