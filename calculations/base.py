@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from aiida.engine import CalcJob, ExitCode
 from aiida.parsers import Parser
 
 from aiida_slhmc.data import MaceModelData
+from aiida_slhmc.targets.registry import get_target
 from aiida_slhmc.worker import io
 from aiida_slhmc.worker.errors import TaskError
 
@@ -29,6 +31,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     "bad_input": (210, "ERROR_BAD_INPUT"),
     "missing_dependency": (310, "ERROR_MISSING_DEPENDENCY"),
     "no_output": (320, "ERROR_NO_OUTPUT"),
+    "timeout": (330, "ERROR_TIMEOUT"),
     "failed": (390, "ERROR_TASK_FAILED"),
     "unconverged": (410, "ERROR_UNCONVERGED"),
     "not_finite": (510, "ERROR_NOT_FINITE"),
@@ -189,8 +192,23 @@ class WorkerCalculation(CalcJob):
             calcinfo.local_copy_list = [(model.uuid, model.filename, MODEL_FILE)]
         calcinfo.retrieve_list = ["output.json", "output.npz", "worker.log", *self.extra_retrieve()]
         # The payload is made from the input nodes; storing it again would double every dataset.
-        calcinfo.provenance_exclude_list = ["input.json", "input.npz", MODEL_FILE]
+        calcinfo.provenance_exclude_list = ["input.json", "input.npz", MODEL_FILE, *self._take_along(folder)]
         return calcinfo
+
+    def _take_along(self, folder: Folder) -> list[str]:
+        """Copy the files that levels of theory name by their hashes into the job's folder.
+
+        :param folder: where the job's input files are collected.
+        :returns: their names there.
+        """
+        names = []
+        for node in (self.inputs.get("level"), self.inputs.get("model")):
+            if isinstance(node, orm.Dict):
+                level = node.get_dict()
+                for name, path in get_target(level["engine"]).files(level).items():
+                    shutil.copyfile(path, Path(folder.abspath) / name)
+                    names.append(name)
+        return names
 
 
 class WorkerParser(Parser):
