@@ -11,7 +11,7 @@ from ase.units import GPa
 
 from aiida_slhmc.numerics.potential import Evaluation
 from aiida_slhmc.worker.errors import TaskError
-from aiida_slhmc.worker.label import check
+from aiida_slhmc.worker.label import check, check_zero_forces
 
 from . import base
 from .label import outputs
@@ -32,11 +32,11 @@ def ase_stress(stress: Any) -> np.ndarray:
     return np.asarray(0.5 * (tensor + tensor.T))
 
 
-def result(misc: base.Payload, n_atoms: int) -> base.Payload:
+def result(misc: base.Payload, geometry: base.Payload) -> base.Payload:
     """Return what a label holds, read from aiida-vasp's ``misc``, and distrust it.
 
     :param misc: with ``total_energies`` (eV), ``forces`` (N, 3) in eV/Å, ``stress`` (3, 3) in kBar, ``run_status``.
-    :param n_atoms: N.
+    :param geometry: numbers (N,), positions (N, 3) in Å, cell (3, 3) in Å, pbc (3,).
     :returns: energy (eV, free), forces (eV/Å), stress (eV/Å³), converged, scf_steps, engine, version, wall_time (s).
     :raises TaskError: ``unconverged``, ``no_output``, ``not_finite``, ``absurd``.
     """
@@ -54,7 +54,9 @@ def result(misc: base.Payload, n_atoms: int) -> base.Payload:
             raise TaskError("no_output", f"VASP's output lacks the {name}.")
     forces = np.asarray(misc["forces"], dtype=np.float64)
     stress = ase_stress(misc["stress"])
-    check(Evaluation(float(energy), forces, stress), n_atoms)
+    check(Evaluation(float(energy), forces, stress), len(geometry["numbers"]))
+    if not np.any(forces):
+        check_zero_forces(*(geometry[name] for name in ("numbers", "positions", "cell", "pbc")))
     return {
         "energy": float(energy),
         "forces": forces,
@@ -77,7 +79,7 @@ def label_vasp(structure: orm.StructureData, level: orm.Dict, misc: orm.Dict) ->
     :returns: ``label`` and ``label_info``, or an exit code.
     """
     try:
-        answer = result(misc.get_dict(), len(structure.sites))
+        answer = result(misc.get_dict(), base.structure_payload(structure))
     except TaskError as error:
         return base.exit_code(error.kind, str(error))
     return outputs(answer, structure, level)

@@ -14,7 +14,7 @@ from aiida_slhmc.calculations.streams import PRODUCTION, advance
 from aiida_slhmc.data import FramesData, MaceModelData
 from aiida_slhmc.numerics.prefetch import Branch, plan
 
-from .label import LabelWorkChain
+from .label import LabelWorkChain, warm_start
 from .steps import Steps, dispatch, failed, links, settings_port, target_ports
 
 #: Letters of the outcomes of earlier cycles that a proposal made ahead builds on.
@@ -205,6 +205,8 @@ class ChainWorkChain(Steps, WorkChain):
             failure=self.inputs.failure,
             labelling=self.inputs.labelling,
             executor=self.inputs.executor,
+            # Of what is labelled ahead, too: the state that the window started from is near to all of it.
+            **warm_start(self.inputs, self.ctx.label),
         )
 
     def lacks_label(self) -> bool:

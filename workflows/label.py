@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -14,6 +15,20 @@ from aiida_slhmc.targets.process import ProcessTarget
 from aiida_slhmc.targets.registry import get_target
 
 from .steps import Steps, dispatch, failed, settings_port, target_ports
+
+
+def warm_start(inputs: Mapping[str, Any], label: FramesData) -> dict[str, orm.RemoteData]:
+    """Return the input of a label that may start from the electrons of another one.
+
+    :param inputs: of the WorkChain that asks: ``target``, ``labelling``.
+    :param label: of the state that the structure is near to; its folder is found through the graph.
+    :returns: ``restart``, or nothing.
+    """
+    if not inputs["labelling"].get_dict()["warm_start"]:
+        return {}
+    target = get_target(inputs["target"]["level"].get_dict()["engine"])
+    folder = target.restart_from(label) if isinstance(target, ProcessTarget) else None
+    return {} if folder is None else {"restart": folder}
 
 
 class LabelWorkChain(Steps, WorkChain):

@@ -17,7 +17,7 @@ from aiida_slhmc.data import FramesData, MaceModelData
 from aiida_slhmc.numerics.exchange import attempt_after, pairs
 
 from .chain import collect_chain, cycle_label, merge_all
-from .label import LabelWorkChain
+from .label import LabelWorkChain, warm_start
 from .steps import Steps, dispatch, failed, links, settings_port, target_ports
 
 #: Chains that one proposal step carries at most: AiiDA's cost of links to one process is quadratic.
@@ -139,6 +139,7 @@ class ReplicasWorkChain(Steps, WorkChain):
             failure=self.inputs.failure,
             labelling=self.inputs.labelling,
             executor=self.inputs.executor,
+            **warm_start(self.inputs, self.ctx[f"label_{name}"]),
         )
 
     def _lacking(self) -> list[str]:

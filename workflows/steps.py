@@ -124,7 +124,12 @@ def failed(node: orm.ProcessNode) -> str | None:
     """
     if node.is_finished_ok:
         return None
-    return node.exit_message or f"process {node.pk} ended as {node.process_state.value}"
+    if node.exit_message:
+        return node.exit_message
+    # Of the exception its last line; the module that its class comes from tells a user nothing.
+    words = (node.exception or "").strip().splitlines()[-1:]
+    reason = "".join(words).rpartition("exceptions.")[2]
+    return f"process {node.pk} ended as {node.process_state.value}" + (f": {reason}" if reason else "")
 
 
 def links(workchain: WorkChain, prefix: str) -> dict[str, orm.ProcessNode]:

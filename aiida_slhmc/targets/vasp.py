@@ -194,9 +194,10 @@ class VaspTarget(ProcessTarget):
             restart=restart is not None,
         )
         builder.parameters = orm.Dict(tags)
-        # Forces are the gradient of the free energy; aiida-vasp reads the energy extrapolated to no smearing.
+        # Forces are the gradient of the free energy; aiida-vasp reads the energy extrapolated to no smearing. Where
+        # vasprun.xml and OUTCAR are whole, a label lacks nothing; a job that was killed may lack any other file.
         settings = {
-            "parser_settings": {"energy_type": ["energy_free", "energy_extrapolated"]},
+            "parser_settings": {"energy_type": ["energy_free", "energy_extrapolated"], "check_completeness": False},
             "poscar_precision": POSCAR_DIGITS,
         }
         builder.settings = orm.Dict(settings)

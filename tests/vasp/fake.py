@@ -115,8 +115,11 @@ def main(file):
     cell, symbols, positions = read_poscar(Path("POSCAR").read_text())
     kpoints, potcar = Path("KPOINTS").read_text().splitlines(), Path("POTCAR").read_text().splitlines()
     check_input(tags, symbols, kpoints, potcar)
-    fault = fault_of(config, count(config["state"]), positions, tags)
+    call = count(config["state"])
+    fault = fault_of(config, call, positions, tags)
     print(" running on    1 total cores", flush=True)
+    # VASP opens it at the start, and fills it at the end.
+    Path("CONTCAR").touch()
     if fault == "crash":
         print(" forrtl: severe (174): SIGSEGV, segmentation fault occurred", flush=True)
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -149,6 +152,8 @@ def main(file):
     if fault == "brmix":
         print(" BRMIX: very serious problems\n the old and the new charge density differ")
     if fault == "walltime":
+        if call % 2:
+            Path("CONTCAR").unlink()
         # As a scheduler ends it: both files stop in the middle of a line.
         Path("vasprun.xml").write_text(text[: len(text) // 2])
         Path("OUTCAR").write_text(log[: len(log) // 2])
