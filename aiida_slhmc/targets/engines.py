@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from aiida_slhmc.worker.calculators import gpaw_has_stress
+from aiida_slhmc.worker.calculators import calculator_class, gpaw_has_stress
 
 from .port import Target, positive
 
@@ -185,7 +185,7 @@ class BreathingTarget(EinsteinTarget):
 
 
 class AseTarget(Target):
-    """Any calculator that ASE knows by name; the functional is a label for the reader."""
+    """Any calculator that ASE knows by name, or ``package.module:Class``; the functional is a label for the reader."""
 
     name = "ase"
     default_functional = "ase"
@@ -210,10 +210,8 @@ class AseTarget(Target):
 
         :param level: level of theory.
         """
-        from ase.calculators.calculator import get_calculator_class
-
         try:
-            calculator = get_calculator_class(level["parameters"]["calculator"])
+            calculator = calculator_class(level["parameters"]["calculator"])
         except ImportError:
             # Its package may be on the computing machine alone.
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import io
 import json
@@ -185,23 +186,43 @@ def gpaw_calculator(level: Mapping[str, Any], log: str | None) -> Any:
     )
 
 
-def ase_calculator(level: Mapping[str, Any]) -> Any:
-    """Return any calculator that ASE knows by name.
+def calculator_class(name: str) -> Any:
+    """Return the class of an ASE calculator.
 
-    :param level: level of theory with ``parameters``: calculator, arguments.
-    :raises TaskError: if ASE does not know it, or it does not take the arguments.
+    :param name: ASE's, such as ``emt``; or ``package.module:Class`` for a calculator that another package brings.
+    :raises ImportError: if it, or what it needs, cannot be imported.
     """
     from ase.calculators.calculator import get_calculator_class
 
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        return get_calculator_class(name)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except AttributeError as error:
+        raise ImportError(f"the module '{module}' has no '{attribute}'", name=name) from error
+
+
+def ase_calculator(level: Mapping[str, Any]) -> Any:
+    """Return any calculator that ASE knows by name, or that a package brings.
+
+    :param level: level of theory with ``parameters``: calculator, arguments.
+    :raises TaskError: if there is no such calculator, or it does not take the arguments.
+    """
     parameters = need(level, "parameters", "the level of theory")
     name = need(parameters, "calculator", "the level of theory for ASE")
     try:
-        return get_calculator_class(name)(**parameters.get("arguments", {}))
+        with quiet():
+            return calculator_class(name)(**parameters.get("arguments", {}))
     except ImportError as error:
         missing = getattr(error, "name", None) or str(error)
         if missing == f"ase.calculators.{name}":
-            raise TaskError("bad_input", f"ASE knows no calculator '{name}'.") from error
+            message = f"ASE knows no calculator '{name}'; one of another package is 'package.module:Class'."
+            raise TaskError("bad_input", message) from error
+        if missing == name:
+            raise TaskError("bad_input", f"there is no calculator '{name}': {error}.") from error
         message = f"ASE's calculator '{name}' needs '{missing}', which is not installed here: pip install {missing}."
         raise TaskError("missing_dependency", message) from error
     except (KeyError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise TaskError("bad_input", f"ASE cannot make the calculator '{name}': {error}.") from error
+        reason = " ".join(str(error).split())
+        raise TaskError("bad_input", f"ASE cannot make the calculator '{name}': {reason}.") from error

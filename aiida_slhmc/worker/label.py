@@ -72,7 +72,7 @@ def label(payload: Mapping[str, Any]) -> dict[str, Any]:
         "converged": True,
         "scf_steps": getattr(potential, "scf_steps", None),
         "engine": level["engine"],
-        "version": engine_version(level["engine"]),
+        "version": getattr(potential, "version", None) or engine_version(level["engine"]),
         "wall_time": time.perf_counter() - started,
     }
     if answer.stress is not None:

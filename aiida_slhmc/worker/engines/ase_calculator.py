@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import packages_distributions
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,16 @@ class CalculatorPotential:
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self.pbc = np.asarray(pbc, dtype=bool)
         self.stress = stress and bool(self.pbc.all()) and "stress" in getattr(calc, "implemented_properties", ())
+
+    @property
+    def version(self) -> str:
+        """Return the version of ASE, and of the package that brings the calculator."""
+        versions = calculators.version("ase") or "unknown"
+        package = type(self.calc).__module__.partition(".")[0]
+        if package == "ase":
+            return versions
+        own = calculators.version(packages_distributions().get(package, [package])[0])
+        return f"{versions}, {package} {own or 'unknown'}"
 
     def evaluate(self, positions: Array, cell: Array) -> Evaluation:
         """Evaluate one structure.

@@ -93,7 +93,7 @@ def test_what_does_not_converge_says_so(capfd):
 
 def test_an_unknown_basis():
     potential = build_potential(level(basis="no-such"), [7, 7], [False] * 3)
-    with pytest.raises(TaskError, match="cannot make this molecule: .*basis name no-such") as caught:
+    with pytest.raises(TaskError, match=r"cannot make this molecule: .*basis name no-such") as caught:
         potential.evaluate(nitrogen().positions, BOX)
     assert caught.value.kind == "bad_input"
 
