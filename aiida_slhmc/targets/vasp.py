@@ -194,13 +194,7 @@ class VaspTarget(ProcessTarget):
             restart=restart is not None,
         )
         builder.parameters = orm.Dict(tags)
-        # Forces are the gradient of the free energy; aiida-vasp reads the energy extrapolated to no smearing. Where
-        # vasprun.xml and OUTCAR are whole, a label lacks nothing; a job that was killed may lack any other file.
-        settings = {
-            "parser_settings": {"energy_type": ["energy_free", "energy_extrapolated"], "check_completeness": False},
-            "poscar_precision": POSCAR_DIGITS,
-        }
-        builder.settings = orm.Dict(settings)
+        builder.settings = orm.Dict(self.settings())
         options.setdefault("resources", {"num_machines": 1})
         timeout = inputs["failure"].get_dict().get("timeout")
         if timeout is not None:
@@ -209,6 +203,14 @@ class VaspTarget(ProcessTarget):
             options.setdefault("withmpi", True)
         builder.metadata.options = options
         return builder
+
+    @staticmethod
+    def settings() -> dict[str, Any]:
+        """Return the settings of aiida-vasp: what is read, and how the structure is written."""
+        # Forces are the gradient of the free energy; aiida-vasp reads the energy extrapolated to no smearing. Where
+        # vasprun.xml and OUTCAR are whole, a label lacks nothing; a job that was killed may lack any other file.
+        parser = {"energy_type": ["energy_free", "energy_extrapolated"], "check_completeness": False}
+        return {"parser_settings": parser, "poscar_precision": POSCAR_DIGITS}
 
     def reading(self, process: Any) -> tuple[Callable[..., Any], dict[str, Any] | None]:
         """Return the calcfunction that makes the label and what it reads.
