@@ -43,17 +43,25 @@ def fields(status: RunStatus) -> list[tuple[str, str]]:
 
     :param status: of the run.
     """
+    time_left = duration(status.remaining) if status.state not in ("finished", "excepted", "killed") else "-"
+    error = ("force RMSE", _number(status.force_rmse, "{:.0f} meV/Å (last block, before learning from it)"))
+    cost = [("DFT calls", _calls(status)), ("elapsed", duration(status.elapsed)), ("time left", time_left)]
+    if status.labels_total is not None:
+        return [
+            ("round", f"{status.block}/{status.blocks}"),
+            ("labels", f"{status.labels + status.labels_reused}/{status.labels_total}"),
+            error,
+            *cost,
+        ]
     return [
         ("phase", f"{status.phase}, block {status.block}/{status.blocks}"),
         ("cycle", f"{status.cycles_done}/{status.cycles_total}"),
         ("accepted", _acceptance(status)),
         ("proposal length", _number(status.length, "{} steps")),
-        ("force RMSE", _number(status.force_rmse, "{:.0f} meV/Å (last block, before learning from it)")),
+        error,
         ("energy error", _energy_error(status)),
         ("chain", _chain(status)),
-        ("DFT calls", _calls(status)),
-        ("elapsed", duration(status.elapsed)),
-        ("time left", duration(status.remaining) if status.state not in ("finished", "excepted", "killed") else "-"),
+        *cost,
     ]
 
 
@@ -94,12 +102,20 @@ def _chain(status: RunStatus) -> str:
     return text
 
 
+def _title(status: RunStatus) -> str:
+    """Return the name of the protocol."""
+    name = status.workflow.removesuffix("WorkChain")
+    return "SLHMC" if name in ("Slhmc", "") else name
+
+
 def plain_line(status: RunStatus) -> str:
     """Return a status as one line.
 
     :param status: of the run.
     """
-    return f"SLHMC <{status.pk}> {status.state} | " + " | ".join(f"{name} {value}" for name, value in fields(status))
+    return f"{_title(status)} <{status.pk}> {status.state} | " + " | ".join(
+        f"{name} {value}" for name, value in fields(status)
+    )
 
 
 class Display:
@@ -165,8 +181,13 @@ def render(status: RunStatus) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column()
-    bar = Progress(TextColumn(f"SLHMC <{status.pk}>"), BarColumn(bar_width=40), TextColumn("{task.percentage:.0f} %"))
-    bar.add_task("run", total=max(1, status.cycles_total), completed=status.cycles_done)
+    bar = Progress(
+        TextColumn(f"{_title(status)} <{status.pk}>"), BarColumn(bar_width=40), TextColumn("{task.percentage:.0f} %")
+    )
+    total, done = status.cycles_total, status.cycles_done
+    if status.labels_total is not None:
+        total, done = status.labels_total, status.labels + status.labels_reused
+    bar.add_task("run", total=max(1, total), completed=done)
     table.add_row(bar)
     for name, value in fields(status):
         table.add_row(f"{name:16} {value}")

@@ -66,15 +66,14 @@ def load_process(identifier: str) -> Any:
 
 
 def load_run(identifier: str) -> Any:
-    """Return the node of a run, self-learning or production, by PK or UUID.
+    """Return the node of a run of one of the protocols, or of production, by PK or UUID.
 
     :param identifier: PK or UUID.
     :raises InputError: if it is not one.
     """
-    from aiida_slhmc.workflows.production import ProductionWorkChain
-    from aiida_slhmc.workflows.slhmc import SlhmcWorkChain
+    from aiida_slhmc.workflows.runfile import WORKFLOWS
 
     node = load_process(identifier)
-    if node.process_type not in [kind.build_process_type() for kind in (SlhmcWorkChain, ProductionWorkChain)]:
-        raise InputError(f"process {identifier} is a {node.process_label}, not a SLHMC run.")
+    if node.process_type not in [f"aiida.workflows:slhmc.{name}" for name in (*WORKFLOWS, "production")]:
+        raise InputError(f"process {identifier} is a {node.process_label}, no run of {', '.join(WORKFLOWS)}.")
     return node

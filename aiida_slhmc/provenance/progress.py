@@ -36,8 +36,9 @@ class RunStatus:
     R-hat of the target's energy are those of the present phase. Times in s. What is not known is None.
 
     ``labels`` were computed by this run, ``labels_reused`` were known before and cost nothing, ``labels_failed`` never
-    came; ``calls`` counts the attempts of the target's engine. ``rejected_unlabelled`` are the cycles that the failure
-    policy ``reject`` rejected because their label failed.
+    came; ``calls`` counts the attempts of the target's engine. ``labels_total`` is what a protocol without chains asks
+    for in all (None for one with chains); its rounds count as blocks. ``rejected_unlabelled`` are the cycles that the
+    failure policy ``reject`` rejected because their label failed.
     """
 
     pk: int
@@ -63,6 +64,8 @@ class RunStatus:
     labels_reused: int = 0
     calls: int = 0
     rejected_unlabelled: int = 0
+    workflow: str = "SlhmcWorkChain"
+    labels_total: int | None = None
     paused: list[str] = field(default_factory=list)
     acceptance_interval: list[float] | None = None
     creutz: float | None = None
@@ -173,7 +176,8 @@ def _attempts(root: orm.WorkChainNode, below: bool) -> dict[int, int]:
 def run_status(root: orm.WorkChainNode) -> RunStatus:
     """Return where a run stands.
 
-    :param root: node of a WorkChain whose children run chains: self-learning, production, replicas.
+    :param root: node of a WorkChain whose children run chains (self-learning, production, replicas), or of one of the
+        protocols without chains.
     """
     budget = _settings(root, "budget")
     blocks, production = budget.get("blocks", 0), budget.get("production_cycles", 0)
@@ -190,6 +194,13 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
     remaining = elapsed / done * (total - done) if done and not root.is_terminated else None
     accepted = sum(bool(row["accepted"]) for row in decisions)
     n_blocks = max(1, blocks + (1 if production else 0))
+    rounds = _settings(root, "rounds")
+    asked = None
+    if rounds:
+        n_blocks = rounds["rounds"]
+        asked = n_blocks * rounds["trajectories"] * rounds["labels"]
+        known = labels.computed + labels.reused
+        remaining = elapsed / known * (asked - known) if known and not root.is_terminated else None
     unlabelled = sum(bool(row["label_failed"]) for row in decisions)
     frozen = bool(decisions[-1]["phase"] == PRODUCTION) if decisions else blocks == 0
     return RunStatus(
@@ -198,7 +209,8 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         state=root.process_state.value if root.process_state else "created",
         exit_status=root.exit_status,
         exit_message=root.exit_message,
-        phase="done" if root.is_finished_ok else ("production" if frozen or len(rows) >= blocks > 0 else "adaptive"),
+        workflow=root.process_label or "",
+        phase=_phase(root, "rounds" if rounds else "production" if frozen or len(rows) >= blocks > 0 else "adaptive"),
         block=min(len(rows) + 1, n_blocks),
         blocks=n_blocks,
         cycles_done=done,
@@ -209,6 +221,7 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         labels=labels.computed,
         labels_reused=labels.reused,
         labels_failed=labels.failed,
+        labels_total=asked,
         calls=labels.calls,
         rejected_unlabelled=unlabelled,
         length=decisions[-1]["length"] if decisions else None,
@@ -218,12 +231,26 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         remaining=remaining,
         paused=_paused(root),
         acceptance_interval=list(acceptance_interval(accepted, done, CONFIDENCE)) if done else None,
-        **_trust(root, decisions, judged, errors.get("energy_rmse_offset_removed")),
+        **_trust(root, decisions, judged, errors.get("energy_rmse_offset_removed"), _training_warnings(rows)),
     )
 
 
+def _phase(root: orm.WorkChainNode, otherwise: str) -> str:
+    return "done" if root.is_finished_ok else otherwise
+
+
+def _training_warnings(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what the last fine-tuning warned of."""
+    reports = [row["training"] for row in rows if row.get("training")]
+    return list(reports[-1].get("warnings") or []) if reports else []
+
+
 def _trust(
-    root: orm.WorkChainNode, decisions: list[dict[str, Any]], judged: int | None, energy_rmse: float | None
+    root: orm.WorkChainNode,
+    decisions: list[dict[str, Any]],
+    judged: int | None,
+    energy_rmse: float | None,
+    warnings: list[str],
 ) -> dict[str, Any]:
     """Return how far the chains can be trusted.
 
@@ -231,9 +258,10 @@ def _trust(
     :param decisions: all so far.
     :param judged: the last block whose model was judged.
     :param energy_rmse: of that model in eV/atom.
+    :param warnings: to go before those of the chains.
     """
     if not decisions:
-        return {}
+        return {"warnings": warnings}
     phase = decisions[-1]["phase"]
     own = [row for row in decisions if row["phase"] == phase]
     temperature = _settings(root, "ensemble").get("temperature") or min(row["temperature"] for row in own)
@@ -258,7 +286,7 @@ def _trust(
         "energy_rhat": _finite(energy["rhat"]),
         "implied_model_error": _milli(implied / n_atoms) if n_atoms else None,
         "implied_model_error_error": _milli(error / n_atoms) if n_atoms else None,
-        "warnings": warnings_of(report)[: -1 if silent else None],
+        "warnings": warnings + warnings_of(report)[: -1 if silent else None],
     }
 
 
