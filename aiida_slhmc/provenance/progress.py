@@ -22,6 +22,8 @@ KEYS = (
     "chain", "cycle", "phase", "accepted", "probability", "delta", "divergent", "label_failed", "length",
     "target_start", "target_end", "temperature",
 )  # fmt: skip
+#: The calcfunctions that write the history: a row a block, a row a round.
+HISTORY = {"process_type": {"or": [{"like": "%slhmc.history"}, {"like": "%slhmc.record_round"}]}}
 #: Number of the block in the call link label of its chains.
 BLOCK = re.compile(r"^block_(\d+)_")
 
@@ -315,9 +317,7 @@ def _n_atoms(root: orm.WorkChainNode) -> int | None:
 def _last_history(root: orm.WorkChainNode) -> dict[str, Any] | None:
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-    query.append(
-        orm.CalcFunctionNode, with_incoming="root", tag="record", filters={"process_type": {"like": "%slhmc.history"}}
-    )
+    query.append(orm.CalcFunctionNode, with_incoming="root", tag="record", filters=HISTORY)
     query.append(orm.Dict, with_incoming="record", project=["attributes"])
     histories = [dict(attributes) for (attributes,) in query.all()]
     return max(histories, key=lambda history: len(history["blocks"])) if histories else None

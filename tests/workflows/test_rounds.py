@@ -6,6 +6,7 @@ from aiida import orm
 
 from aiida_slhmc import models
 from aiida_slhmc.calculations.rounds import chosen, trajectory_name
+from aiida_slhmc.cli.progress import plain_line
 from aiida_slhmc.data import MaceModelData
 from aiida_slhmc.engine.runner import run_foreground
 from aiida_slhmc.provenance.audit import audit
@@ -48,7 +49,10 @@ def test_naive_pools_frames_of_independent_trajectories(aiida_profile):
     assert set(run.outputs.models) == {"block_000"}
     assert run.outputs.model.description["parent_state_sha256"] == run.inputs.model.state_sha256
     assert row["errors"]["n_frames"] == 6
-    assert run_status(run).labels == 6
+    status = run_status(run)
+    assert (status.labels, status.labels_total, status.blocks, status.phase) == (6, 6, 1, "done")
+    assert status.force_rmse == pytest.approx(1000 * row["errors"]["force_rmse"])
+    assert "round 1/1 | labels 6/6" in plain_line(status)
     report = audit(run)
     assert report.passed, report.findings
 
