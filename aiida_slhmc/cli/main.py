@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .errors import InputError
+from .labels import labels
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -155,6 +156,9 @@ def protocols(workflow: str | None) -> None:
     for table in WORKFLOWS if workflow is None else (workflow,):
         for name, description in described(table).items():
             click.echo(f"{table:10} {name:10} {' '.join(description.split())}")
+
+
+main.add_command(labels)
 
 
 def input_error(error: Any) -> InputError:
