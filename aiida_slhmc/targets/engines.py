@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from ase import Atoms
 
 from aiida_slhmc.worker.calculators import calculator_class, gpaw_has_stress
 
-from .port import Target, positive
+from .port import Target, atom_in_a_box, positive
 
 #: SHA-256 of CHGNet's pretrained weights (chgnet 0.4.2) by functional: a name alone would not pin the surface.
 CHGNET_WEIGHTS = {
@@ -78,6 +79,8 @@ class GpawTarget(Target):
         "eigenstates_convergence": 4e-8,  # eV² a valence electron
         "max_iterations": 333,
         "setups": "gpaw-data 1.2.1",
+        # For isolated atoms alone: the moment of Hund's rules.
+        "spin": False,
     }
     default_executor = "job"
     requires = "dft"
@@ -98,6 +101,32 @@ class GpawTarget(Target):
         setups = level["parameters"]["setups"]
         if setups is not None and not isinstance(setups, str):
             raise ValueError(f"the parameter 'setups' must name a package and version, or be null, not {setups!r}.")
+        if not isinstance(level["parameters"]["spin"], bool):
+            raise ValueError(f"the parameter 'spin' must be true or false, not {level['parameters']['spin']!r}.")
+
+    def validate(self, level: Mapping[str, Any], numbers: Sequence[int], cell: Any) -> None:
+        """Check a level of theory against a structure.
+
+        :param level: level of theory.
+        :param numbers: atomic numbers (N,).
+        :param cell: (3, 3) in Å.
+        :raises ValueError: with one sentence.
+        """
+        super().validate(level, numbers, cell)
+        if level["parameters"]["spin"] and len(numbers) > 1:
+            raise ValueError(
+                "the parameter 'spin' of the engine 'gpaw' is for a single atom: Hund's rules are its own."
+            )
+
+    def isolated_atom(self, level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
+        """Return the level of theory and the structure for an isolated atom: spin-polarised, in a skewed box.
+
+        :param level: normalised level of theory of the target.
+        :param number: atomic number.
+        """
+        # Little smearing: the entropy of a half-filled shell does not belong to the energy of the atom.
+        parameters = {**level["parameters"], "spin": True, "kpoints": [1, 1, 1], "smearing": 0.01}
+        return {**level, "parameters": parameters}, atom_in_a_box(number, (9.0, 9.5, 10.0))
 
     def has_stress(self, level: Mapping[str, Any]) -> bool:
         """Return whether the stress can be trusted: not of a hybrid, and not at a low cut-off.

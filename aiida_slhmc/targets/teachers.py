@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from aiida_slhmc.worker.errors import TaskError
 from aiida_slhmc.worker.foundations import resolve_foundation
 from aiida_slhmc.worker.weights import ENDING, find, keep
 
-from .port import Target
+from .port import Target, atom_in_a_box
 
 #: SHA-256 of the weights of SevenNet-MF-0 (sevenn 0.13.0).
 SEVENNET_WEIGHTS = "81791329b37d445f46b531578c182c41792d98c7814222c9e5dde276402225fd"
@@ -67,6 +69,14 @@ class MaceTarget(Target):
         if not isinstance(head, str):
             raise ValueError(f"the parameter 'head' must be the name of a head of the model, or empty, not {head!r}.")
         _precision(level)
+
+    def isolated_atom(self, level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
+        """Return the level of theory itself, since a model knows no spin, and an atom without images.
+
+        :param level: normalised level of theory of the target.
+        :param number: atomic number.
+        """
+        return dict(level), atom_in_a_box(number, (12.0, 12.5, 13.0), pbc=False)
 
     def files(self, level: Mapping[str, Any]) -> dict[str, Path]:
         """Return the file of the weights, if this machine has it: a job takes it along.

@@ -143,12 +143,12 @@ def gpaw_has_stress(level: Mapping[str, Any]) -> bool:
 
 
 def gpaw_calculator(level: Mapping[str, Any], log: str | None) -> Any:
-    """Return a fresh GPAW calculator: plane waves, fixed Γ-centred mesh, no symmetry, no spin.
+    """Return a fresh GPAW calculator: plane waves, fixed Γ-centred mesh, no symmetry.
 
     :param level: level of theory with ``parameters``: cutoff (eV), kpoints (3,), smearing (eV; Methfessel-Paxton of
         order 0, which is Gaussian), energy_convergence (eV a valence electron), density_convergence (electrons a
         valence electron), eigenstates_convergence (eV² a valence electron), max_iterations; setups, the package of the
-        PAW setups (default: not checked).
+        PAW setups (default: not checked); spin, whether a single atom has the moment of Hund's rules (default: no).
     :param log: file of GPAW's own output; None: nowhere.
     :raises TaskError: if GPAW is missing, or the level is not one of its.
     """
@@ -169,11 +169,12 @@ def gpaw_calculator(level: Mapping[str, Any], log: str | None) -> Any:
         raise TaskError(
             "bad_input", f"the level of theory was defined with the PAW setups of '{expected}', here is '{found}'."
         )
+    spin = bool(parameters.get("spin", False))
     return GPAW(
         mode=PW(value("cutoff")),
         xc=GPAW_FUNCTIONALS[functional],
         kpts={"size": tuple(value("kpoints")), "gamma": True},
-        occupations={"name": "methfessel-paxton", "order": 0, "width": value("smearing")},
+        occupations={"name": "methfessel-paxton", "order": 0, "width": value("smearing"), "fixmagmom": spin},
         convergence={
             "energy": value("energy_convergence"),
             "density": value("density_convergence"),
@@ -181,7 +182,8 @@ def gpaw_calculator(level: Mapping[str, Any], log: str | None) -> Any:
         },
         maxiter=value("max_iterations"),
         symmetry="off",
-        spinpol=False,
+        spinpol=spin,
+        hund=spin,
         txt=log,
     )
 
