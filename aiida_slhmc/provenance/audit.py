@@ -14,13 +14,15 @@ from aiida_slhmc.data.content import arrays_hash
 from aiida_slhmc.data.frames import REQUIRED
 from aiida_slhmc.data.labels import frame_hash, hash_of
 from aiida_slhmc.targets.level import level_hash
+from aiida_slhmc.targets.process import ProcessTarget
+from aiida_slhmc.targets.registry import get_target
 
 from .graph import Graph, closure, descendants, returned
 
 PREFIX = "aiida.calculations:slhmc."
 LABELLING = "aiida.workflows:slhmc.label"
 #: Steps that make labels; so does any process that a labelling WorkChain called.
-LABEL_STEPS = {"label", "import_labels"}
+LABEL_STEPS = {"label", "label.vasp", "import_labels"}
 #: Steps that draw random numbers, and the input that carries their seed; of several chains, with a suffix for each.
 RANDOM_STEPS = {
     "propose": "stream",
@@ -78,11 +80,12 @@ class AuditReport:
 def audit(root: orm.ProcessNode) -> AuditReport:
     """Audit the graph behind a process.
 
-    Checked: every data node has a creator or is a declared input of a process that no other called; every step that
-    draws random numbers has its seed as an input, and that seed is a declared one; every frame of every dataset is, to
-    the bit, the label that it names, and that label was made by a labelling process; every label that a labelling
-    WorkChain returned, its own or one that was known before, is of the structure and of the level of theory that it was
-    asked for; no process is unfinished. A run that still goes on is no fault of another that reuses its labels.
+    Checked: every data node has a creator or is a declared input of a process that no other called, or was written by a
+    target for another plugin's process and agrees with the level of theory; every step that draws random numbers has
+    its seed as an input, and that seed is a declared one; every frame of every dataset is, to the bit, the label that
+    it names, and that label was made by a labelling process; every label that a labelling WorkChain returned, its own
+    or one that was known before, is of the structure and of the level of theory that it was asked for; no process is
+    unfinished. A run that still goes on is no fault of another that reuses its labels.
 
     :param root: a process.
     :returns: the report.
@@ -94,7 +97,13 @@ def audit(root: orm.ProcessNode) -> AuditReport:
     # What only stands above a reused label is another run, which may not have ended.
     own = descendants(root)
     concerned = [node for node in processes if node.pk in own or not isinstance(node, orm.WorkflowNode)]
-    findings = [*_orphans(graph, data, declared), *_seeds(graph, processes, declared), *_unfinished(concerned)]
+    written, wrong = _written(graph, processes)
+    findings = [
+        *wrong,
+        *_orphans(graph, data, declared | written),
+        *_seeds(graph, processes, declared),
+        *_unfinished(concerned),
+    ]
     findings += _labellings(graph, processes)
     traced, faults = _frames(graph, [node for node in data if isinstance(node, DatasetData)])
     return AuditReport(int(root.pk or 0), len(processes), len(data), traced, findings + faults)
@@ -111,6 +120,34 @@ def _declared(graph: Graph, processes: Iterable[orm.ProcessNode]) -> dict[str, o
         if graph.caller(process) is None:
             found.update({node.uuid: node for node in graph.inputs(process).values()})
     return found
+
+
+def _written(graph: Graph, processes: Iterable[orm.ProcessNode]) -> tuple[dict[str, orm.Node], list[Finding]]:
+    """Return what targets wrote for the processes of other plugins, where it agrees with the level of theory.
+
+    Such a node (an INCAR, a mesh, a POTCAR) follows from the level of theory, which is declared: that is checked here.
+
+    :returns: the nodes by UUID, and the faults.
+    """
+    found: dict[str, orm.Node] = {}
+    faults = []
+    for process in processes:
+        caller = graph.caller(process)
+        if caller is None or caller.process_type != LABELLING or process.process_type.startswith(PREFIX):
+            continue
+        level = graph.inputs(caller).get("target__level")
+        if not isinstance(level, orm.Dict):
+            continue
+        target = get_target(level.get_dict()["engine"])
+        if not isinstance(target, ProcessTarget):
+            continue
+        inputs = graph.inputs(process)
+        problem = target.mismatch(inputs, level.get_dict())
+        if problem:
+            faults.append(_finding("level", process, f"{process.process_label} <{process.pk}>: {problem}."))
+        else:
+            found.update({node.uuid: node for node in inputs.values()})
+    return found, faults
 
 
 def _orphans(graph: Graph, data: Iterable[orm.Data], declared: dict[str, orm.Node]) -> Iterable[Finding]:

@@ -66,10 +66,10 @@ class ProcessTarget(Target):
         """
         return None
 
-    def mismatch(self, process: Any, level: Mapping[str, Any]) -> str | None:
-        """Return in what a process is not one of a level of theory, or None: for an audit.
+    def mismatch(self, inputs: Mapping[str, Any], level: Mapping[str, Any]) -> str | None:
+        """Return in what a process was given something else than a level of theory asks for, or None: for an audit.
 
-        :param process: a process that :meth:`builder` made.
+        :param inputs: nodes that a process of :meth:`builder` was given, by the label of their link.
         :param level: normalised level of theory.
         """
         return None

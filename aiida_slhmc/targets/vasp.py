@@ -232,27 +232,27 @@ class VaspTarget(ProcessTarget):
         if reader is None or "misc" not in reader.inputs:
             return None
         process = reader.inputs.misc.creator
-        if process is None or process.inputs.get("parameters") is None or "remote_folder" not in process.outputs:
+        if process is None or "parameters" not in process.inputs or "remote_folder" not in process.outputs:
             return None
         return process.outputs.remote_folder if process.inputs.parameters.get_dict().get("LWAVE") else None
 
-    def mismatch(self, process: Any, level: Mapping[str, Any]) -> str | None:
-        """Return in what a ``VaspCalculation`` is not one of a level of theory, or None.
+    def mismatch(self, inputs: Mapping[str, Any], level: Mapping[str, Any]) -> str | None:
+        """Return in what a ``VaspCalculation`` was given something else than a level of theory asks for, or None.
 
-        :param process: node.
+        :param inputs: nodes by the label of their link.
         :param level: normalised level of theory.
         """
-        tags = process.inputs.parameters.get_dict()
+        tags = inputs["parameters"].get_dict()
         wanted = {**vasp_incar.surface(level["functional"], level["parameters"]), **vasp_incar.SINGLE_POINT}
-        # The state before may be the start, and its successor's: neither moves the ground state.
+        # What it starts from and leaves for the next does not move the ground state.
         for name in sorted((set(tags) | set(wanted)) - vasp_incar.RUN_ONLY - {"ISTART", "LWAVE"}):
             if tags.get(name) != wanted.get(name):
                 return f"its tag {name} is {tags.get(name)!r}, but the level of theory asks for {wanted.get(name)!r}"
-        mesh, shift = process.inputs.kpoints.get_kpoints_mesh()
+        mesh, shift = inputs["kpoints"].get_kpoints_mesh()
         if list(mesh) != list(level["parameters"]["kpoints"]) or any(shift):
             return f"its mesh is {mesh}, but the level of theory asks for {level['parameters']['kpoints']}"
-        for kind in process.inputs.structure.kinds:
-            if process.inputs.potential[kind.name].sha512 != level["parameters"]["potcars"].get(kind.symbol):
+        for kind in inputs["structure"].kinds:
+            if inputs[f"potential__{kind.name}"].sha512 != level["parameters"]["potcars"].get(kind.symbol):
                 return f"its POTCAR of {kind.name} is another than the level of theory names"
         return None
 

@@ -253,6 +253,24 @@ def test_run_only_tags_leave_the_level_alone(written):
     assert set(tuned["INCAR"].splitlines()) - set(plain["INCAR"].splitlines()) == {"NCORE = 8", "ALGO = Fast"}
 
 
+@pytest.mark.parametrize("wrong", ["tag", "mesh", "potcar", None])
+def test_what_was_written_is_held_against_the_level(family, fake_vasp, wrong):
+    target, level = get_target("vasp"), vasp_level()
+    builder = target.builder(label_inputs(fake_vasp(), level, options={"incar": {"NCORE": 4}}), [Attempt(701)])
+    given = {name: builder[name] for name in ("parameters", "kpoints", "structure")}
+    given |= {f"potential__{kind}": node for kind, node in builder.potential.items()}
+    if wrong == "tag":
+        given["parameters"] = orm.Dict({**builder.parameters.get_dict(), "ENCUT": 400.0})
+    elif wrong == "mesh":
+        given["kpoints"] = orm.KpointsData()
+        given["kpoints"].set_kpoints_mesh([2, 1, 1])
+    elif wrong == "potcar":
+        given["potential__O"] = given["potential__Ti"]
+    problem = target.mismatch(given, level)
+    words = {"tag": "ENCUT is 400", "mesh": "mesh", "potcar": "POTCAR of O"}
+    assert words[wrong] in problem if wrong else problem is None
+
+
 # Code and POTCARs -----------------------------------------------------------------------------------------------------
 
 

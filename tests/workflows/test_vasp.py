@@ -1,18 +1,29 @@
 """VASP as the target, through aiida-vasp, with the fake VASP of ``tests/vasp`` in the place of the licensed one."""
 
+import shutil
+
 import numpy as np
 import pytest
+from aiida import orm
+from ase import Atoms
 
 pytest.importorskip("aiida_vasp", reason="needs aiida-vasp: pip install 'aiida-slhmc[vasp]'")
 
-from aiida_slhmc.engine.runner import run_foreground
+from aiida_slhmc.engine.resume import resume
+from aiida_slhmc.engine.runner import Paused, run_foreground
+from aiida_slhmc.provenance.audit import audit
+from aiida_slhmc.targets.contract import Tolerances, check_target
 from aiida_slhmc.targets.level import level_hash
 from aiida_slhmc.targets.registry import get_target
 from aiida_slhmc.targets.vasp_incar import MIXING
+from aiida_slhmc.worker.errors import TaskError
 from aiida_slhmc.workflows.label import LabelWorkChain
-from tests.fixtures import RIGHT, breathing, einstein
-from tests.vasp.fake import evaluate, read_incar
+from aiida_slhmc.workflows.runfile import RunFileError, check
+from tests.fixtures import RIGHT, analytic_builder, breathing, breathing_builder, einstein
+from tests.vasp.fake import COLD, WARM, evaluate, read_incar
 from tests.vasp.fixtures import calls, label_inputs, moved_rutile, vasp_level
+
+from .test_slhmc import decisions
 
 
 def label(*arguments, **keywords):
@@ -67,7 +78,8 @@ def test_electrons_that_do_not_converge_are_treated_without_touching_the_surface
     files = [(job.base.repository.get_object_content(name)) for name in ("POSCAR", "KPOINTS") for job in jobs]
     assert len(set(files)) == 2
     assert len({job.inputs.potential.Ti.sha512 for job in jobs}) == 1
-    assert get_target("vasp").mismatch(jobs[-1], vasp_level(functional)) is None
+    given = {link.link_label: link.node for link in jobs[-1].base.links.get_incoming().all()}
+    assert get_target("vasp").mismatch(given, vasp_level(functional)) is None
     # With 701 the outputs are attached all the same: they must not have become a label.
     assert "misc" in jobs[0].outputs
     assert "label" not in node.outputs
@@ -118,3 +130,218 @@ def test_without_a_free_energy_there_is_no_label(family, fake_vasp):
     node = label(fake_vasp(faults=[{"kind": "no_free_energy", "calls": [0, 1]}]))
     assert node.exit_status == 430
     assert "label" not in node.outputs
+
+
+# The contract ---------------------------------------------------------------------------------------------------------
+
+
+def labeller(code):
+    """Return how the contract labels with a process: a ``LabelWorkChain`` a label."""
+
+    def task(payload):
+        level = payload["level"]
+        try:
+            get_target(level["engine"]).check(level)
+        except ValueError as error:
+            raise TaskError("bad_input", str(error)) from error
+        if not np.isfinite(payload["positions"]).all():
+            raise TaskError("bad_input", "a position is not finite.")
+        atoms = Atoms(**{name: payload[name] for name in ("numbers", "positions", "cell", "pbc")})
+        node = label(code, level=level, structure=orm.StructureData(ase=atoms), attempts=1)
+        if not node.is_finished_ok:
+            raise TaskError("failed", node.exit_message)
+        frame = node.outputs.label
+        return {
+            **node.outputs.label_info.get_dict(),
+            "energy": frame.energy,
+            "forces": frame.get_array("forces")[0],
+            "stress": frame.get_array("stresses")[0],
+        }
+
+    return task
+
+
+def test_the_contract_is_kept_through_files(family, fake_vasp):
+    """Finite differences of energies that went through POSCAR, vasprun.xml and the parser of aiida-vasp."""
+    atoms = moved_rutile()
+    atoms.set_cell(1.03 * atoms.cell, scale_atoms=True)
+    # The springs of this crystal hold it in place, and it is 8 decimals that VASP writes.
+    report = check_target(
+        vasp_level(), atoms, label=labeller(fake_vasp(breathing(RIGHT))), directions=1,
+        tolerances=Tolerances(translation=100.0),
+    )  # fmt: skip
+    assert report.repeat_error == 0
+    assert report.force_error < 1e-4
+    assert report.stress_error < 1e-5
+
+
+# Whole runs -----------------------------------------------------------------------------------------------------------
+
+BUDGET = {"chains": 2, "blocks": 1, "cycles": 3, "production_cycles": 2}
+
+
+def vasp_run(code, level=None, builder=analytic_builder, **overrides):
+    """Return the builder of a run whose target is VASP."""
+    built = builder(budget=overrides.pop("budget", BUDGET), **overrides)
+    built.target = {
+        "level": orm.Dict(level or vasp_level()),
+        "code": code,
+        "options": {"resources": {"num_machines": 1, "num_mpiprocs_per_machine": 1}},
+    }
+    return built
+
+
+def same_decisions(one, other, chains=2):
+    """Check that two runs decided alike; VASP writes 8 decimals."""
+    for chain in range(chains):
+        ours, theirs = decisions(one, chain), decisions(other, chain)
+        assert [decision["accepted"] for decision in ours] == [decision["accepted"] for decision in theirs]
+        deltas = [[decision["delta"] for decision in run] for run in (ours, theirs)]
+        np.testing.assert_allclose(*deltas, atol=5e-8)
+    states = [node.outputs.states.get_array("positions") for node in (one, other)]
+    # The proposals know nothing of the target: the states are the same to the bit.
+    np.testing.assert_array_equal(*states)
+
+
+def test_a_run_decides_as_with_the_same_surface_without_files(family, fake_vasp, analytic_run):
+    """Two chains, an adaptive block and production, every label a job of VASP."""
+    code = fake_vasp(einstein(RIGHT))
+    builder = vasp_run(code)
+    check(builder)
+    node = run_foreground(builder)
+    assert node.is_finished_ok, node.exit_message
+    same_decisions(node, analytic_run)
+    assert {decision["accepted"] for chain in range(2) for decision in decisions(node, chain)} == {True, False}
+    assert calls(code) == 1 + 2 * (3 + 2)
+    report = audit(node)
+    assert report.passed, report.findings
+    assert report.frames == node.outputs.dataset.n_frames
+
+
+@pytest.mark.slow
+def test_a_run_under_pressure(family, fake_vasp):
+    """The cell moves: mesh and cut-off stay, and the energies are those of the cell that was asked for."""
+    budget = {"chains": 1, "blocks": 1, "cycles": 3, "production_cycles": 1}
+    code = fake_vasp(breathing(RIGHT))
+    node = run_foreground(vasp_run(code, vasp_level(grid=[40, 40, 28]), breathing_builder, budget=budget))
+    assert node.is_finished_ok, node.exit_message
+    direct = run_foreground(breathing_builder(budget=budget))
+    ours, theirs = decisions(node, 0), decisions(direct, 0)
+    assert [decision["accepted"] for decision in ours] == [decision["accepted"] for decision in theirs]
+    np.testing.assert_allclose(*[[d["delta"] for d in run] for run in (ours, theirs)], atol=5e-7)
+    jobs = [job for job in node.called_descendants if job.process_label == "VaspCalculation"]
+    assert len({job.base.repository.get_object_content("POSCAR") for job in jobs}) == len(jobs) == 5
+    assert len({job.base.repository.get_object_content("KPOINTS") for job in jobs}) == 1
+    assert {incar(job)["NGX"] for job in jobs} == {"40"}
+
+
+def test_calls_that_fail_now_and_then_change_no_decision(family, fake_vasp, analytic_run):
+    """A crash, a killed job, electrons that do not converge and half a file, within one run."""
+    kinds = {"crash": 1, "walltime": 4, "unconverged": 7, "truncated": 10}
+    code = fake_vasp(faults=[{"kind": kind, "calls": [call]} for kind, call in kinds.items()])
+    node = run_foreground(vasp_run(code))
+    assert node.is_finished_ok, node.exit_message
+    same_decisions(node, analytic_run)
+    assert calls(code) == 11 + len(kinds)
+    report = audit(node)
+    assert report.passed, report.findings
+
+
+@pytest.mark.slow
+def test_a_structure_that_always_fails_is_rejected_where_the_policy_says_so(family, fake_vasp):
+    """Counted, recorded, and the chains go on."""
+    fault = {"kind": "crash", "where": [2, 0, 1.45]}
+    code = fake_vasp(faults=[fault])
+    node = run_foreground(vasp_run(code, failure={"policy": "reject"}))
+    assert node.is_finished_ok, node.exit_message
+    found = [decision for chain in range(2) for decision in decisions(node, chain)]
+    failed = [decision for decision in found if decision["label_failed"]]
+    assert 0 < len(failed) < len(found)
+    assert not any(decision["accepted"] for decision in failed)
+
+
+@pytest.mark.slow
+def test_a_label_that_fails_for_good_stops_the_chain_and_is_tried_again(family, fake_vasp, analytic_run):
+    """The policy 'stop': the run pauses and says why; mended and resumed, it decides as if nothing had been."""
+    code = fake_vasp(faults=[{"kind": "walltime", "calls": [3, 4, 5, 6]}])
+    with pytest.raises(Paused, match="Mend the cause and resume") as paused:
+        run_foreground(vasp_run(code))
+    node = resume(paused.value.pk)
+    assert node.is_finished_ok, node.exit_message
+    same_decisions(node, analytic_run)
+
+
+@pytest.mark.slow
+def test_a_warm_start_goes_from_state_to_state(family, fake_vasp, analytic_run):
+    """Every label starts from the WAVECAR of the current state, found through the graph; the decisions stay."""
+    code = fake_vasp()
+    node = run_foreground(vasp_run(code, labelling={"warm_start": True}))
+    assert node.is_finished_ok, node.exit_message
+    same_decisions(node, analytic_run)
+    chains = [child for child in node.called_descendants if child.process_label == "ChainWorkChain"]
+    seen = 0
+    for chain in chains:
+        current = chain.inputs.label
+        for cycle, decision in sorted(
+            (entry.link_label, entry.node)
+            for entry in chain.base.links.get_outgoing(link_label_filter="cycle%decide").all()
+        ):
+            asked = chain.base.links.get_outgoing(link_label_filter=cycle.replace("decide", "label")).one().node
+            folder = current.creator.inputs.misc.creator.outputs.remote_folder
+            job = attempts(asked)[0]
+            assert job.inputs.restart_folder.uuid == asked.inputs.restart.uuid == folder.uuid
+            assert incar(job)["ISTART"] == "1"
+            assert asked.outputs.label_info["scf_steps"] == WARM
+            seen += 1
+            if decision.outputs.decision["accepted"]:
+                current = asked.outputs.label
+    assert seen == 10
+    start = next(child for child in node.called if child.process_label == "LabelWorkChain")
+    assert start.outputs.label_info["scf_steps"] == COLD
+
+
+def test_without_a_warm_start_nothing_is_kept(family, fake_vasp):
+    node = label(fake_vasp())
+    job = attempts(node)[0]
+    assert "WAVECAR" not in job.outputs.remote_folder.listdir()
+    assert get_target("vasp").restart_from(node.outputs.label) is None
+    kept = label(fake_vasp(name="other"), warm_start=True)
+    folder = get_target("vasp").restart_from(kept.outputs.label)
+    assert folder.uuid == attempts(kept)[0].outputs.remote_folder.uuid
+    assert "WAVECAR" in folder.listdir()
+
+
+def test_a_folder_that_was_emptied_costs_an_attempt_and_no_label(family, fake_vasp):
+    """Scratch is purged without telling AiiDA."""
+    kept = label(fake_vasp(name="first"), warm_start=True)
+    folder = get_target("vasp").restart_from(kept.outputs.label)
+    shutil.rmtree(folder.get_remote_path())
+    node = label(fake_vasp(name="second"), warm_start=True, restart=folder)
+    assert node.is_finished_ok, node.exit_message
+    assert [incar(job)["ISTART"] for job in attempts(node)[1:]] == ["0"]
+
+
+# Refused before the start ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_a_code_of_vasp_is_refused(family, fake_vasp, code):
+    builder = vasp_run(fake_vasp())
+    check(builder)
+    builder.target.code = code
+    with pytest.raises(RunFileError, match=r"target\.code 'slhmc-worker' is set up for .* needs a code for vasp\.vasp"):
+        check(builder)
+    bare = analytic_builder(target=vasp_level())
+    with pytest.raises(RunFileError, match=r"target\.code is missing"):
+        check(bare)
+
+
+def test_a_run_whose_potcars_are_not_there_is_refused(family, fake_vasp):
+    with pytest.raises(RunFileError, match="no POTCAR family 'nowhere' in this profile"):
+        check(vasp_run(fake_vasp(), vasp_level(potential_family="nowhere")))
+
+
+def test_vasp_does_not_move_atoms(family, fake_vasp):
+    builder = vasp_run(fake_vasp())
+    builder.model = orm.Dict(vasp_level())
+    with pytest.raises(RunFileError, match="cannot move atoms"):
+        check(builder)
