@@ -46,9 +46,9 @@ def validate_structure(structure: orm.StructureData) -> str | None:
     """
     geometry = structure_payload(structure)
     if abs(np.linalg.det(geometry["cell"])) < 1e-3:
-        return "structure has no cell (its volume is zero): give a structure with three lattice vectors."
-    if not geometry["pbc"].all():
-        return "structure is not periodic in all three directions: set its periodic boundary conditions."
+        return "structure has no cell (its volume is zero): give three lattice vectors; a molecule takes a large box."
+    if geometry["pbc"].any() and not geometry["pbc"].all():
+        return "structure is periodic in some directions only: set it periodic in all (a crystal) or none (a molecule)."
     shortest = closest_approach(geometry["positions"], geometry["cell"], geometry["pbc"])
     if shortest < OVERLAP:
         return f"structure has atoms {shortest:.3f} Å apart: are two atoms on one site, or the units not Å?"
@@ -192,6 +192,8 @@ def validate_cell(value: Mapping[str, Any], structure: orm.StructureData) -> str
     ensemble = value["ensemble"].get_dict()
     if ensemble["ensemble"] != "NPT":
         return None
+    if not structure_payload(structure)["pbc"].all():
+        return "structure is a molecule (not periodic), which has no volume: set ensemble.ensemble to NVT."
     try:
         law_of(ensemble["cell"], structure_payload(structure)["cell"])
     except ValueError as error:

@@ -114,9 +114,7 @@ class GpawTarget(Target):
         """
         super().validate(level, numbers, cell)
         if level["parameters"]["spin"] and len(numbers) > 1:
-            raise ValueError(
-                "the parameter 'spin' of the engine 'gpaw' is for a single atom: Hund's rules are its own."
-            )
+            raise ValueError("the parameter 'spin' of 'gpaw' is for a single atom: Hund's rules are its own.")
 
     def isolated_atom(self, level: Mapping[str, Any], number: int) -> tuple[dict[str, Any], Atoms]:
         """Return the level of theory and the structure for an isolated atom: spin-polarised, in a skewed box.

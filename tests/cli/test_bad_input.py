@@ -47,7 +47,10 @@ def structures(folder):
     molecule = rutile()
     molecule.cell[:] = 0
     molecule.pbc = False
-    for name, atoms in {"overlapping": overlapping, "unknown": unknown, "molecule": molecule}.items():
+    slab = rutile()
+    slab.pbc = (True, True, False)
+    named = {"overlapping": overlapping, "unknown": unknown, "molecule": molecule, "slab": slab}
+    for name, atoms in named.items():
         write(folder / f"{name}.xyz", atoms, format="extxyz")
     (folder / "text.cif").write_text("not a structure\n")
     (folder / "foreign.model").write_bytes(b"not a model")
@@ -57,6 +60,7 @@ CASES = {
     "no such structure": ({"structure": "nowhere.cif"}, "no file"),
     "not a structure": ({"structure": "text.cif"}, "cannot read"),
     "no cell": ({"structure": "molecule.xyz"}, "no cell"),
+    "partly periodic": ({"structure": "slab.xyz"}, "some directions only"),
     "overlapping atoms": ({"structure": "overlapping.xyz"}, "Å apart"),
     "unknown element": ({"structure": "unknown.xyz"}, "Zr"),
     "repeat": ({"structure": {"file": "rutile-TiO2", "repeat": [0, 1, 1]}}, "repeat"),
