@@ -7,10 +7,12 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_slhmc.calculations.dataset import extend
+from aiida_slhmc.calculations.label import label_local
 from aiida_slhmc.data import DatasetData, FramesData
+from aiida_slhmc.data.labels import make_label
 from aiida_slhmc.engine.runner import run_foreground
 from aiida_slhmc.provenance.audit import audit
-from tests.fixtures import analytic_builder
+from tests.fixtures import analytic_builder, einstein, rutile
 
 
 def kinds(root):
@@ -103,6 +105,99 @@ def test_an_unfinished_process_is_found(aiida_profile):
     root.set_process_state("running")
     root.store()
     assert kinds(root) == {"unfinished"}
+
+
+def labelled_by(structure, level, asked=None, asked_level=None):
+    """Return a run whose labelling WorkChain returned the label of a structure and a level, asked for others or not."""
+    label = label_local(structure, level)["label"]
+    structure, level = asked or structure, asked_level or level
+    root = workflow(structure=structure, level=level)
+    child = finished(orm.WorkChainNode())
+    child.process_type = "aiida.workflows:slhmc.label"
+    child.base.links.add_incoming(structure, LinkType.INPUT_WORK, "structure")
+    child.base.links.add_incoming(level, LinkType.INPUT_WORK, "target__level")
+    child.base.links.add_incoming(root, LinkType.CALL_WORK, "start_000")
+    child.store()
+    label.base.links.add_incoming(child, LinkType.RETURN, "label")
+    child.seal()
+    root.seal()
+    return root, label
+
+
+def test_a_label_of_another_run_is_no_fault(aiida_profile):
+    structure = orm.StructureData(ase=rutile()).store()
+    asked = orm.StructureData(ase=rutile()).store()
+    root, _ = labelled_by(structure, orm.Dict(einstein(4.1)).store(), asked)
+    report = audit(root)
+    assert report.passed, report.findings
+
+
+def test_a_label_of_another_structure_than_was_asked_for_is_found(aiida_profile):
+    atoms = rutile()
+    atoms.positions[0, 0] += 1e-9
+    structure, asked = orm.StructureData(ase=atoms).store(), orm.StructureData(ase=rutile()).store()
+    root, label = labelled_by(structure, orm.Dict(einstein(4.2)).store(), asked)
+    [finding] = audit(root).findings
+    assert (finding.kind, finding.uuid) == ("label", label.uuid)
+    assert "another structure than was asked for" in finding.message
+
+
+def test_a_label_of_another_level_of_theory_than_was_asked_for_is_found(aiida_profile):
+    structure = orm.StructureData(ase=rutile()).store()
+    asked = orm.Dict(einstein(4.3 + 1e-9)).store()
+    root, label = labelled_by(structure, orm.Dict(einstein(4.3)).store(), asked_level=asked)
+    [finding] = audit(root).findings
+    assert (finding.kind, finding.uuid) == ("label", label.uuid)
+    assert "another level of theory than was asked for" in finding.message
+
+
+def test_a_step_that_hands_on_another_label_than_its_inputs_say_is_found(aiida_profile):
+    """A label under a process that was given another structure: what a defect of a reader of output would leave."""
+    level = orm.Dict(einstein(4.4)).store()
+    moved = rutile()
+    moved.rattle(0.1, seed=1)
+    right = label_local(orm.StructureData(ase=rutile()).store(), level)["label"]
+    forged = make_label(right.arrays, level.get_dict())
+    structure = orm.StructureData(ase=moved).store()
+    root = workflow(structure=structure, level=level)
+    node = finished(orm.CalcFunctionNode())
+    node.process_type = "aiida.calculations:slhmc.label.local"
+    for name, data in (("structure", structure), ("level", level)):
+        node.base.links.add_incoming(data, LinkType.INPUT_CALC, name)
+    node.base.links.add_incoming(root, LinkType.CALL_CALC, "label")
+    node.store()
+    forged.base.links.add_incoming(node, LinkType.CREATE, "label")
+    forged.store()
+    node.seal()
+    root.seal()
+    assert [(finding.kind, finding.uuid) for finding in audit(root).findings] == [("label", forged.uuid)]
+
+
+def test_a_run_that_goes_on_is_no_fault_of_another_that_reuses_its_labels(aiida_profile):
+    """The labels of a run that is still going on, or was killed, are as good as any: their own making has ended."""
+    structure, level = orm.StructureData(ase=rutile()).store(), orm.Dict(einstein(4.5)).store()
+    first = orm.WorkChainNode()
+    first.process_type = "aiida.workflows:slhmc.label"
+    first.set_process_state("running")
+    for name, data in (("structure", structure), ("target__level", level)):
+        first.base.links.add_incoming(data, LinkType.INPUT_WORK, name)
+    first.store()
+    node = finished(orm.CalcFunctionNode())
+    node.process_type = "aiida.calculations:slhmc.label.local"
+    for name, data in (("structure", structure), ("level", level)):
+        node.base.links.add_incoming(data, LinkType.INPUT_CALC, name)
+    node.base.links.add_incoming(first, LinkType.CALL_CALC, "attempt_0")
+    node.store()
+    arrays = label_local(structure, level)["label"].arrays
+    label = make_label(arrays, level.get_dict())
+    label.base.links.add_incoming(node, LinkType.CREATE, "label")
+    label.store()
+    node.seal()
+    root = workflow(structure=structure, level=level)
+    label.base.links.add_incoming(root, LinkType.RETURN, "label")
+    root.seal()
+    assert audit(root).passed, audit(root).findings
+    assert kinds(first) == {"unfinished"}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from aiida_slhmc.numerics.potential import Evaluation
 from aiida_slhmc.targets.level import normalise
 from aiida_slhmc.worker import label as module
 from aiida_slhmc.worker.errors import TaskError
-from aiida_slhmc.worker.label import check, label
+from aiida_slhmc.worker.label import check, check_zero_forces, label
 
 
 def payload(atoms: Atoms, level: dict, **more) -> dict:
@@ -95,6 +95,66 @@ def test_the_limit_of_the_forces_is_a_parameter():
     with pytest.raises(TaskError, match="beyond max_force") as caught:
         label(payload(copper(), EMT, max_force=0.99 * largest))
     assert caught.value.kind == "absurd"
+
+
+def zeros(atoms: Atoms) -> None:
+    check_zero_forces(atoms.numbers, atoms.get_positions(), np.array(atoms.cell[:]), atoms.pbc)
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        bulk("Cu", cubic=True, a=3.6),
+        bulk("Cu", a=3.6),
+        bulk("Si", a=5.43),
+        bulk("MgO", "rocksalt", a=4.2) * (2, 1, 1),
+        bulk("CsCl", "cesiumchloride", a=4.1),
+        bulk("Fe", "bcc", a=2.87, cubic=True) * (2, 2, 2),
+        bulk("Ti", "hcp", a=2.95, c=4.68),
+        Atoms("H", cell=[8, 9, 10], pbc=True),
+        Atoms("Ar2", positions=[(0, 0, 0), (0, 0, 6)], cell=[20, 20, 20], pbc=True),
+    ],
+    ids=["fcc", "fcc primitive", "diamond", "rocksalt", "CsCl", "bcc", "hcp", "atom", "far apart"],
+)
+def test_forces_of_zero_are_believed_where_symmetry_makes_them(atoms):
+    zeros(atoms)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_cells", [1, 2])
+def test_forces_of_zero_are_absurd_where_atoms_have_moved(seed, n_cells):
+    atoms = bulk("MgO", "rocksalt", a=4.2, cubic=True) * (n_cells, 1, 1)
+    atoms.rattle(0.02, seed=seed)
+    with pytest.raises(TaskError, match="forces of exactly zero on all") as caught:
+        zeros(atoms)
+    assert caught.value.kind == "absurd"
+
+
+def test_one_displaced_atom_is_enough():
+    atoms = bulk("Si", a=5.43, cubic=True)
+    atoms.positions[3] += (0.01, 0.02, 0.003)
+    with pytest.raises(TaskError, match="exactly zero"):
+        zeros(atoms)
+
+
+def test_an_engine_that_leaves_its_forces_empty(monkeypatch):
+    empty = Evaluation(-1.0, np.zeros((4, 3)), np.eye(3))
+    monkeypatch.setattr(module, "build_potential", lambda *args, **kwargs: Answering(empty))
+    with pytest.raises(TaskError, match="the engine left them empty"):
+        label(payload(copper(), EMT))
+    # A perfect crystal may start a run, and an analytic surface has its minimum where it says.
+    label(payload(bulk("Cu", cubic=True, a=3.5), EMT))
+    label(payload(copper(), {**EMT, "functional": "analytic"}))
+
+
+class Answering:
+    """An engine that always gives the same answer."""
+
+    def __init__(self, answer: Evaluation):
+        self.answer = answer
+
+    def evaluate(self, positions, cell):
+        return self.answer
 
 
 @pytest.mark.parametrize("key", ["numbers", "positions", "cell", "pbc", "level"])
