@@ -157,6 +157,12 @@ class VaspTarget(ProcessTarget):
                 f"target.options has the unknown key '{unknown[0]}': it takes AiiDA's options of a job, and 'incar' "
                 "for tags such as NCORE."
             )
+        mesh, executable = list(level["parameters"]["kpoints"]), str(getattr(code, "filepath_executable", ""))
+        if "gam" in executable.rpartition("/")[2] and mesh != [1, 1, 1]:
+            raise ValueError(
+                f"target.code '{code.label}' runs {executable}, which knows Γ alone, but the mesh is {mesh}: give "
+                "a code of vasp_std, or kpoints [1, 1, 1]."
+            )
         self._potcars(level, structure)
 
     def builder(self, inputs: Mapping[str, Any], previous: Sequence[Any] = ()) -> Any:

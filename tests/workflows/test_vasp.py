@@ -1,6 +1,7 @@
 """VASP as the target, through aiida-vasp, with the fake VASP of ``tests/vasp`` in the place of the licensed one."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +19,14 @@ from aiida_slhmc.targets.registry import get_target
 from aiida_slhmc.targets.vasp_incar import MIXING
 from aiida_slhmc.worker.errors import TaskError
 from aiida_slhmc.workflows.label import LabelWorkChain
-from aiida_slhmc.workflows.runfile import RunFileError, check
+from aiida_slhmc.workflows.runfile import RunFileError, builder_from_run, check, read
 from tests.fixtures import RIGHT, analytic_builder, breathing, breathing_builder, einstein
 from tests.vasp.fake import COLD, WARM, evaluate, read_incar
 from tests.vasp.fixtures import calls, label_inputs, moved_rutile, vasp_level
 
 from .test_slhmc import decisions
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "vasp-pbe.yaml"
 
 
 def label(*arguments, **keywords):
@@ -344,4 +347,28 @@ def test_vasp_does_not_move_atoms(family, fake_vasp):
     builder = vasp_run(fake_vasp())
     builder.model = orm.Dict(vasp_level())
     with pytest.raises(RunFileError, match="cannot move atoms"):
+        check(builder)
+
+
+def test_the_example_is_a_valid_run(family, fake_vasp):
+    """With a family and a code of the names that it gives."""
+    from aiida_vasp.data.potcar import PotcarGroup
+
+    content = read(EXAMPLE)
+    known = PotcarGroup.collection.get(label=family)
+    other, _ = PotcarGroup.collection.get_or_create(label=content["target"]["parameters"]["potential_family"])
+    other.add_nodes(list(known.nodes))
+    try:
+        with pytest.raises(RunFileError, match="no code 'vasp_gam@cluster'"):
+            builder_from_run(content, EXAMPLE.parent)
+        builder = builder_from_run({**content, "target_code": fake_vasp().full_label}, EXAMPLE.parent)
+    finally:
+        PotcarGroup.collection.delete(other.pk)
+    assert set(builder.target.level["parameters"]["potcars"]) == {"Ti", "O"}
+    assert builder.target.options["incar"] == {"NCORE": 4}
+
+
+def test_the_executable_for_gamma_alone_takes_no_mesh(family, fake_vasp):
+    builder = vasp_run(fake_vasp(), vasp_level(kpoints=[2, 2, 3]))
+    with pytest.raises(RunFileError, match="vasp_gam"):
         check(builder)
