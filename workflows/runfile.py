@@ -200,6 +200,24 @@ def load_workflow(value: Any) -> Any:
     return WorkflowFactory(f"slhmc.{name}")
 
 
+def load_target(value: Any, folder: Path) -> dict[str, Any]:
+    """Return the level of theory that a run file names, its file of weights found beside the run file.
+
+    :param value: ``engine``, ``functional``, ``parameters``.
+    :param folder: what relative paths are relative to.
+    :raises RunFileError: if it is no mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise RunFileError("target must be a level of theory: a mapping with 'engine', 'functional', 'parameters'.")
+    parameters = value.get("parameters")
+    if not isinstance(parameters, Mapping):
+        return dict(value)
+    model = parameters.get("model")
+    if isinstance(model, str) and (folder / model).is_file():
+        return {**value, "parameters": {**parameters, "model": str((folder / model).resolve())}}
+    return dict(value)
+
+
 def executor_override(value: Any) -> dict[str, Any]:
     """Return the executor settings that ``executor`` in a run file means.
 
@@ -230,8 +248,6 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
     seed = content["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise RunFileError(f"seed must be an integer of at least 0, not {seed!r}.")
-    if not isinstance(content["target"], Mapping):
-        raise RunFileError("target must be a level of theory: a mapping with 'engine', 'functional', 'parameters'.")
     code = load_code(content["code"], "code") if content.get("code") else None
     target_code = load_code(content["target_code"], "target_code") if content.get("target_code") else None
     structure = load_structure(content["structure"], folder)
@@ -245,7 +261,7 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
             structure=structure,
             structures=structures,
             model=model,
-            level=content["target"],
+            level=load_target(content["target"], folder),
             seed=seed,
             protocol=content.get("protocol"),
             overrides=overrides,
