@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aiida_slhmc.analysis.distances import nearest_distances
+from aiida_slhmc.provenance.progress import label_counts
 
 from .tables import diagnostics_rows
 
@@ -162,6 +163,8 @@ def write_report(run: Any, comparison: Any, output: Path, width: int = 118) -> s
     samples = comparison.outputs.comparison.get_dict()["samples"]
     console = Console(width=width, record=True, file=(output / "summary.txt").open("w"), force_terminal=False)
     console.print(_blocks_table(rows))
+    spent = label_counts(run)
+    console.print(f"Labels: {spent.computed} computed ({spent.calls} DFT calls), {spent.reused} reused.", markup=False)
     diagnostics = diagnostics_of(run)
     if diagnostics is not None:
         console.print(diagnostics_table(diagnostics))

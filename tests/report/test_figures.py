@@ -248,7 +248,7 @@ def test_table_of_diagnostics_leaves_out_what_is_not_known() -> None:
         assert "nan" not in text
         assert ("R-hat" in text) == (cycles == 40)
         assert "ln V" not in text
-        assert f"{report['labels']} DFT calls" in text
+        assert f"{report['labels']} labels" in text
 
 
 def test_replicas_are_correlated_at_one_temperature(tmp_path: Path) -> None:

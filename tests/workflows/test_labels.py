@@ -11,7 +11,9 @@ from aiida_slhmc.provenance.audit import audit
 from aiida_slhmc.provenance.progress import label_counts, run_status
 from aiida_slhmc.worker import label as labelling
 from aiida_slhmc.workflows.production import ProductionWorkChain
+from aiida_slhmc.workflows.rounds import NaiveWorkChain, PeriodicWorkChain
 from tests.fixtures import analytic_builder, einstein
+from tests.workflows.test_rounds import builder as rounds
 
 BUDGET = {"chains": 2, "blocks": 1, "cycles": 3, "production_cycles": 0}
 
@@ -129,3 +131,22 @@ def test_labels_of_a_job_are_reused_locally_and_back(aiida_profile, counting, co
     assert label_counts(run).calls == 0
     assert counting.count == paid
     assert same_content(local, run)
+
+
+def test_another_protocol_spends_nothing_on_what_the_first_has_labelled(aiida_profile, counting):
+    """Really run: periodic's first round from the same seed visits what naive visited; its second alone costs."""
+    reuse = {"labelling": {"reuse": True}, "finetune": {"max_epochs": 1}}
+    naive = run_foreground(rounds(NaiveWorkChain, seed=14, rounds={"trajectories": 1, "labels": 3}, **reuse))
+    assert naive.is_finished_ok, naive.exit_message
+    assert counting.count == 3
+    periodic = run_foreground(rounds(PeriodicWorkChain, seed=14, rounds={"rounds": 2, "labels": 3}, **reuse))
+    assert periodic.is_finished_ok, periodic.exit_message
+    assert counting.count == 3 + 3
+    status = run_status(periodic)
+    assert (status.calls, status.labels, status.labels_reused) == (3, 3, 3)
+    shared = naive.outputs.dataset.frames()[0].label_uuids
+    assert periodic.outputs.dataset.frames()[0].label_uuids == shared
+    report = audit(periodic)
+    assert report.passed, report.findings
+    # What is reused is no less of a label in the history and in the training.
+    assert [row["labels"] for row in periodic.outputs.history.get_dict()["blocks"]] == [3, 3]
