@@ -75,6 +75,7 @@ class LabelWorkChain(Steps, WorkChain):
             return False
         # With AiiDA's caching the next attempt would be a copy of this one, which has the same inputs.
         node.base.caching.is_valid_cache = False
+        self.report(f"attempt {self.ctx.attempts} failed: {failed(node)}")
         # Bad input and a missing package fail the same way every time.
         hopeless = node.exit_status in (210, 310)
         return not hopeless and self.ctx.attempts < self.inputs.failure.get_dict()["attempts"]
