@@ -13,7 +13,10 @@ import click
 from . import io
 from .errors import TaskError, need
 
-TASKS = ("propose", "propose_many", "label", "predict", "finetune", "dynamics", "describe")
+TASKS = (
+    "propose", "propose_many", "label", "predict", "finetune", "dynamics", "describe", "posterior_update",
+    "predict_ensemble",
+)  # fmt: skip
 
 #: Where an engine writes its own output in the folder of a job.
 ENGINE_LOG = "engine.txt"

@@ -66,10 +66,10 @@ class Session:
         return self.start(sys.executable, "-W", "ignore", "-c", LAUNCH, self.folder, json.dumps(driver or {}))
 
     def look(self):
-        out = self.start(sys.executable, "-W", "ignore", "-c", LOOK, self.folder).communicate(timeout=180)[0]
+        out = self.start(sys.executable, "-W", "ignore", "-c", LOOK, self.folder).communicate(timeout=600)[0]
         return json.loads(out.split("RESULT")[1])
 
-    def wait_for_cycles(self, number, timeout=180):
+    def wait_for_cycles(self, number, timeout=600):
         """Wait until the run has made some decisions, as a user would look: from outside."""
         import sqlite3
 
@@ -91,7 +91,7 @@ class Session:
 def undisturbed(tmp_path_factory):
     session = Session(tmp_path_factory.mktemp("undisturbed"))
     program = session.launch()
-    out, _ = program.communicate(timeout=300)
+    out, _ = program.communicate(timeout=600)
     assert program.returncode == 0, out
     return session.look()
 
@@ -102,7 +102,7 @@ def test_resume_gives_the_decisions_of_an_undisturbed_run(tmp_path, undisturbed,
     program = session.launch()
     session.wait_for_cycles(4)
     program.send_signal(signum)
-    out, _ = program.communicate(timeout=120)
+    out, _ = program.communicate(timeout=600)
     assert program.returncode != 0
     if signum == signal.SIGINT:
         assert "nothing is lost" in out
@@ -112,7 +112,7 @@ def test_resume_gives_the_decisions_of_an_undisturbed_run(tmp_path, undisturbed,
     assert 0 < len(stopped["decisions"]) < len(undisturbed["decisions"])
 
     again = session.start(COMMAND, "--path", tmp_path, "resume", stopped["pk"], "--plain")
-    out, _ = again.communicate(timeout=300)
+    out, _ = again.communicate(timeout=600)
     assert again.returncode == 0, out
     resumed = session.look()
     assert resumed["runs"] == 1
@@ -130,11 +130,11 @@ def test_a_kill_with_other_drivers(tmp_path, undisturbed, driver):
     program = session.launch(driver)
     session.wait_for_cycles(3)
     program.kill()
-    program.communicate(timeout=120)
+    program.communicate(timeout=600)
     stopped = session.look()
     assert 0 < len(stopped["decisions"]) < len(undisturbed["decisions"])
     again = session.start(COMMAND, "--path", tmp_path, "resume", stopped["pk"], "--plain")
-    out, _ = again.communicate(timeout=300)
+    out, _ = again.communicate(timeout=600)
     assert again.returncode == 0, out
     resumed = session.look()
     assert resumed["decisions"] == undisturbed["decisions"]
