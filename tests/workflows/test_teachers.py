@@ -79,7 +79,8 @@ def test_sevennet_keeps_the_contract(functional, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["version"] == "0.13.0"
-    assert report["repeat_error"] == 0.0
+    # Threads add in an order of their own.
+    assert report["repeat_error"] < 1e-9
     # float64: what is left is the finite difference.
     assert report["force_error"] < 1e-4
     assert report["stress_error"] < 1e-4

@@ -31,7 +31,8 @@ def nitrogen(pbc: bool = False, distance: float = 1.25) -> Atoms:
 @pytest.mark.parametrize("functional", ["HF", "PBE", "r2SCAN", "B3LYP", "PBE0", "HSE06"])
 def test_every_functional_keeps_the_contract(functional):
     report = check_target(level(functional), nitrogen(), directions=1)
-    assert report.repeat_error == 0.0
+    # Threads add in an order of their own.
+    assert report.repeat_error < 1e-9
     assert report.force_error < 5e-4
     assert np.isnan(report.stress_error)
 

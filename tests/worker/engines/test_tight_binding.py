@@ -31,7 +31,8 @@ def strained() -> Atoms:
 @pytest.mark.parametrize("functional", ["GFN1-xTB", "GFN2-xTB"])
 def test_it_keeps_the_contract(functional):
     report = check_target(level(functional), strained())
-    assert report.repeat_error == 0.0
+    # Threads add in an order of their own.
+    assert report.repeat_error < 1e-9
     assert report.force_error < 5e-4
     assert report.stress_error < 1e-4
 
