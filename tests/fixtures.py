@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common import NotExistent
 
 from aiida_slhmc.engine.profile import _worker as worker_executable
 from aiida_slhmc.engine.runner import run_foreground
@@ -95,7 +96,11 @@ def code(aiida_localhost):
     aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
     aiida_localhost.set_minimum_job_poll_interval(0.1)
     executable = str(worker_executable())
-    return orm.InstalledCode(label="slhmc-worker", computer=aiida_localhost, filepath_executable=executable).store()
+    try:
+        # One of a name, as in a user's profile: a run file names it.
+        return orm.load_code(f"slhmc-worker@{aiida_localhost.label}")
+    except NotExistent:
+        return orm.InstalledCode(label="slhmc-worker", computer=aiida_localhost, filepath_executable=executable).store()
 
 
 @pytest.fixture
