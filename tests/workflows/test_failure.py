@@ -21,6 +21,11 @@ from tests.fixtures import RIGHT, analytic_builder, einstein, rutile
 BUDGET = {"chains": 1, "blocks": 1, "cycles": 4, "production_cycles": 0}
 
 
+def slow(driver):
+    """Mark the tests with a driver for the slow lane: the quick one has the chains by themselves."""
+    return pytest.param(driver, marks=pytest.mark.slow)
+
+
 class Flaky:
     """Fail at chosen calls of the labelling task; nothing else is replaced."""
 
@@ -43,7 +48,9 @@ def test_a_label_that_fails_once_is_tried_again(aiida_profile, monkeypatch):
     assert flaky.count == 5 + 1
 
 
-@pytest.mark.parametrize("driver", [{}, {"prefetch": 2}, {"lockstep": True}], ids=["alone", "ahead", "in step"])
+@pytest.mark.parametrize(
+    "driver", [{}, slow({"prefetch": 2}), slow({"lockstep": True})], ids=["alone", "ahead", "in step"]
+)
 def test_stop_pauses_the_chain_and_resume_gives_the_undisturbed_decisions(aiida_profile, monkeypatch, driver):
     undisturbed = run_foreground(analytic_builder(budget=BUDGET, driver=driver))
     # The first label of the first cycle, and its second attempt: no chain gets past it, whatever runs ahead.
@@ -124,7 +131,7 @@ def content(run):
     return [frames.content_sha256 for frames in run.outputs.dataset.frames()]
 
 
-@pytest.mark.parametrize("driver", [{}, {"lockstep": True}], ids=["alone", "in step"])
+@pytest.mark.parametrize("driver", [{}, slow({"lockstep": True})], ids=["alone", "in step"])
 def test_one_bad_label_does_not_cost_the_others(undisturbed, tmp_path, driver):
     whole, positions = undisturbed
     # Both attempts fail; what is asked after the resume is answered.
@@ -163,7 +170,9 @@ def test_a_label_that_fails_again_after_the_resume_pauses_again(undisturbed, tmp
     assert run_status(resumed).labels_failed == 2
 
 
-@pytest.mark.parametrize("driver", [{}, {"lockstep": True}, {"prefetch": 2}], ids=["alone", "in step", "ahead"])
+@pytest.mark.parametrize(
+    "driver", [{}, slow({"lockstep": True}), slow({"prefetch": 2})], ids=["alone", "in step", "ahead"]
+)
 def test_reject_is_counted_recorded_and_warned_of(undisturbed, driver):
     whole, positions = undisturbed
     level = faulty(select="structure", positions=positions.tolist())
@@ -188,6 +197,7 @@ def test_reject_is_counted_recorded_and_warned_of(undisturbed, driver):
     assert audit(run).passed
 
 
+@pytest.mark.slow
 def test_failures_at_random_are_survived_by_retries(undisturbed, tmp_path):
     """Which labels fail at the first attempt follows from the seed: the run pays for them, and is the same run."""
     whole, _ = undisturbed
