@@ -96,9 +96,17 @@ def doubts(policy: str, before: float, after: float) -> list[str]:
     :param after: likewise with the new reference energies.
     """
     if abs(after) <= OFFSET_BOUND:
-        return [
-            f"{start}: {why}. What the reference energies leave, the weights must learn; 'estimated' starts near 0."
-        ]
+        return []
+    start = (
+        f"With e0 '{policy}' the training starts {1000 * after:+.0f} meV/atom from the target's energies"
+        f" ({1000 * before:+.0f} before the new reference energies)"
+    )
+    why = {
+        "foundation": "the model and the target count energies from different zeros",
+        "average": "these reference energies hold the binding energy, which the model then adds a second time",
+        "isolated": "the model was made with other reference energies than the target's atoms",
+    }.get(policy, "the frames do not fix one shift for each element")
+    return [f"{start}: {why}. What the reference energies leave, the weights must learn; 'estimated' starts near 0."]
 
 
 def write(model: torch.nn.Module, head: int, values: dict[int, float]) -> None:
