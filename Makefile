@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 SEVENNET ?= $(abspath $(VENV)-sevenn)
 # The CPU build is enough for the quickstart; on a machine with a GPU choose your own.
 TORCH ?= torch==2.13.0
+# One process of tests a core, with one thread each.
+PARALLEL := OMP_NUM_THREADS=1
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: quickstart test test-statistics test-slow test-dft test-all lint docs-check clean
+.PHONY: quickstart n2 test test-statistics test-slow test-dft test-all lint docs-check clean
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
@@ -31,14 +33,17 @@ $(VENV)/.dft: $(VENV)/.dev scripts/install_gpaw.sh scripts/install_sevennet.sh
 quickstart: $(VENV)/.worker  ## set up, then run SLHMC on rutile TiO2
 	$(BIN)/aiida-slhmc quickstart
 
+n2: $(VENV)/.dev  ## N2 from a minimal basis to triple zeta, with real quantum chemistry
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/two_bases.py slhmc-run/n2
+
 test: $(VENV)/.dev  ## set up, then pass the tests
-	$(BIN)/python -m pytest
+	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-statistics: $(VENV)/.dev  ## exactness of the sampling: fixed seeds, a table of z-scores
 	$(BIN)/python -m pytest -m statistics
 
 test-slow: $(VENV)/.dev  ## minutes rather than seconds
-	$(BIN)/python -m pytest -m slow
+	$(PARALLEL) $(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
 test-dft: $(VENV)/.dft  ## real DFT (GPAW) and engines in other environments (SevenNet)
 	SLHMC_SEVENNET='$(SEVENNET)' $(BIN)/python -m pytest -m dft

@@ -19,6 +19,7 @@ from aiida.engine import CalcJob, ExitCode
 from aiida.parsers import Parser
 
 from aiida_slhmc.data import MaceModelData
+from aiida_slhmc.data.model import FILENAME
 from aiida_slhmc.targets.registry import get_target
 from aiida_slhmc.worker import io
 from aiida_slhmc.worker.errors import TaskError
@@ -135,6 +136,18 @@ def job_potential_spec(model: orm.Data) -> Payload:
     return {"engine": "mace", "file": MODEL_FILE} if isinstance(model, MaceModelData) else dict(model.get_dict())
 
 
+def single_file(node: orm.SinglefileData) -> str:
+    """Return the name of the file in a node.
+
+    :param node: of one file.
+    :raises ValueError: if the node, which may come from an archive, names a folder: a folder's files name themselves.
+    """
+    name = FILENAME if isinstance(node, MaceModelData) else node.filename
+    if not node.base.repository.get_object(name).is_file():
+        raise ValueError(f"node <{node.pk}> ({node.uuid}) does not hold one file.")
+    return str(name)
+
+
 def attempt(task: str, payload: Payload) -> Payload | ExitCode:
     """Run a worker task in this process.
 
@@ -174,6 +187,10 @@ class WorkerCalculation(CalcJob):
         """Return further files to retrieve."""
         return []
 
+    def extra_files(self) -> dict[str, orm.SinglefileData]:
+        """Return further files that the job needs, by their names in its folder."""
+        return {}
+
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the payload and say what to copy and what to bring back.
 
@@ -187,12 +204,17 @@ class WorkerCalculation(CalcJob):
         codeinfo.join_files = True
         calcinfo = CalcInfo()
         calcinfo.codes_info = [codeinfo]
-        model = self.inputs.get("model")
-        if isinstance(model, MaceModelData):
-            calcinfo.local_copy_list = [(model.uuid, model.filename, MODEL_FILE)]
+        files = self.extra_files()
+        if isinstance(self.inputs.get("model"), MaceModelData):
+            files = {MODEL_FILE: self.inputs.model, **files}
+        for node in files.values():
+            # The job will load it.
+            if isinstance(node, MaceModelData):
+                node.require_trust()
+        calcinfo.local_copy_list = [(node.uuid, single_file(node), name) for name, node in files.items()]
         calcinfo.retrieve_list = ["output.json", "output.npz", "worker.log", *self.extra_retrieve()]
         # The payload is made from the input nodes; storing it again would double every dataset.
-        calcinfo.provenance_exclude_list = ["input.json", "input.npz", MODEL_FILE, *self._take_along(folder)]
+        calcinfo.provenance_exclude_list = ["input.json", "input.npz", *files, *self._take_along(folder)]
         return calcinfo
 
     def _take_along(self, folder: Folder) -> list[str]:
@@ -214,7 +236,7 @@ class WorkerCalculation(CalcJob):
 class WorkerParser(Parser):
     """Read ``output.json`` and hand the result to the step's ``outputs`` function."""
 
-    def results(self, result: Payload, folder: Path) -> dict[str, orm.Data]:
+    def results(self, result: Payload, folder: Path) -> dict[str, Any]:
         """Turn the task's result into output nodes.
 
         :param result: what the task returned.

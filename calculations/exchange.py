@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,40 @@ from aiida_slhmc.data import FramesData
 from aiida_slhmc.numerics.exchange import decide_swap, draw_log_uniform
 
 from . import base
+
+
+def swap_record(
+    positions: Sequence[Mapping[str, Any]],
+    laws: Sequence[Mapping[str, Any]],
+    energies: Sequence[float],
+    volumes: Sequence[float],
+) -> dict[str, Any]:
+    """Return the decision on a swap with all that it followed from: what :func:`exchange` stores, a replay recomputes.
+
+    :param positions: seed, chain and next cycle of the two chains.
+    :param laws: their ensembles: temperature in K, pressure in GPa.
+    :param energies: of their states in eV.
+    :param volumes: of their cells in Å³.
+    """
+    first, second = positions
+    cycle = first["cycle"] - 1
+    log_uniform = draw_log_uniform(first["seed"], first["chain"], cycle)
+    beta_a, beta_b = (1.0 / (units.kB * law["temperature"]) for law in laws)
+    pressure_a, pressure_b = ((law["pressure"] or 0.0) * units.GPa for law in laws)
+    decision = decide_swap(
+        beta_a, beta_b, energies[0], energies[1], pressure_a, pressure_b, volumes[0], volumes[1], log_uniform
+    )
+    return {
+        "seed": first["seed"],
+        "cycle": cycle,
+        "chains": [first["chain"], second["chain"]],
+        "temperatures": [law["temperature"] for law in laws],
+        "energies": list(energies),
+        "volumes": list(volumes),
+        "accepted": decision.accepted,
+        "log_probability": decision.log_probability,
+        "log_uniform": decision.log_uniform,
+    }
 
 
 @calcfunction
@@ -45,26 +80,8 @@ def exchange(
         return base.exit_code("bad_input", "the labels of the two states are of different levels of theory")
     if position["cycle"] != other["cycle"]:
         return base.exit_code("bad_input", "the two chains stand at different cycles")
-    cycle = position["cycle"] - 1
-    log_uniform = draw_log_uniform(position["seed"], position["chain"], cycle)
     laws = [ensemble.get_dict() for ensemble in (ensemble_a, ensemble_b)]
     volumes = [abs(float(np.linalg.det(state.cell))) for state in (state_a, state_b)]
-    energies = [label_a.energy, label_b.energy]
-    beta_a, beta_b = (1.0 / (units.kB * law["temperature"]) for law in laws)
-    pressure_a, pressure_b = ((law["pressure"] or 0.0) * units.GPa for law in laws)
-    decision = decide_swap(
-        beta_a, beta_b, energies[0], energies[1], pressure_a, pressure_b, volumes[0], volumes[1], log_uniform
-    )
-    record = {
-        "seed": position["seed"],
-        "cycle": cycle,
-        "chains": [position["chain"], other["chain"]],
-        "temperatures": [law["temperature"] for law in laws],
-        "energies": energies,
-        "volumes": volumes,
-        "accepted": decision.accepted,
-        "log_probability": decision.log_probability,
-        "log_uniform": decision.log_uniform,
-    }
-    first, second = (state_b, state_a) if decision.accepted else (state_a, state_b)
+    record = swap_record([position, other], laws, [label_a.energy, label_b.energy], volumes)
+    first, second = (state_b, state_a) if record["accepted"] else (state_a, state_b)
     return {"swap": orm.Dict(base.storable(record)), "state_a": first.clone(), "state_b": second.clone()}

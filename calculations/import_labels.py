@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ LABEL = "label_"
 def _frames(uuid: str, kind: str, keys: tuple[tuple[str, str], ...]) -> list[Labelled]:
     """Return all frames of a stored file: read once, however many batches they make."""
     source = orm.load_node(uuid)
-    with source.as_path() as path:
-        file = path if path.is_file() else path / source.filename
-        return read_labels(Path(file), kind, dict(keys), source.filename)
+    with tempfile.TemporaryDirectory() as folder:
+        # Never under a name that the node says: it may come from an archive.
+        file = Path(folder) / "labels"
+        file.write_bytes(source.get_content(mode="rb"))
+        return read_labels(file, kind, dict(keys), source.filename)
 
 
 @calcfunction

@@ -154,32 +154,43 @@ def make_frames(teacher: Teacher, rng: np.random.Generator, scale: float) -> lis
     return [frames[index] for index in rng.permutation(len(frames))]
 
 
-def new_model(frames: list[Frame], seed: int) -> torch.nn.Module:
+def new_model(
+    frames: list[Frame],
+    seed: int,
+    references: dict[int, float] = REFERENCE_ENERGIES,
+    r_max: float = R_MAX,
+    channels: int = 16,
+    interactions: int = 2,
+) -> torch.nn.Module:
     """Return an untrained model with the statistics of the frames.
 
     :param frames: training frames.
     :param seed: of the initial weights.
+    :param references: energies of isolated atoms in eV by atomic number.
+    :param r_max: cut-off in Å.
+    :param channels: scalars of a node.
+    :param interactions: layers.
     """
     interaction = [
-        (frame.energy - sum(REFERENCE_ENERGIES[int(z)] for z in frame.numbers)) / len(frame.numbers) for frame in frames
+        (frame.energy - sum(references[int(z)] for z in frame.numbers)) / len(frame.numbers) for frame in frames
     ]
     scale = float(np.sqrt(np.mean(np.concatenate([frame.forces.ravel() for frame in frames]) ** 2)))
     with default_dtype(torch.float64), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = modules.ScaleShiftMACE(
-            r_max=R_MAX,
+            r_max=r_max,
             num_bessel=8,
             num_polynomial_cutoff=5,
             max_ell=2,
             interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
             interaction_cls_first=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-            num_interactions=2,
-            num_elements=len(REFERENCE_ENERGIES),
-            hidden_irreps=o3.Irreps("16x0e"),
+            num_interactions=interactions,
+            num_elements=len(references),
+            hidden_irreps=o3.Irreps(f"{channels}x0e"),
             MLP_irreps=o3.Irreps("16x0e"),
-            atomic_energies=np.array(list(REFERENCE_ENERGIES.values())),
-            avg_num_neighbors=neighbours(frames),
-            atomic_numbers=list(REFERENCE_ENERGIES),
+            atomic_energies=np.array(list(references.values())),
+            avg_num_neighbors=neighbours(frames, r_max),
+            atomic_numbers=list(references),
             correlation=2,
             gate=torch.nn.functional.silu,
             radial_MLP=[64, 64, 64],
@@ -190,25 +201,27 @@ def new_model(frames: list[Frame], seed: int) -> torch.nn.Module:
     return model
 
 
-def neighbours(frames: list[Frame]) -> float:
+def neighbours(frames: list[Frame], r_max: float) -> float:
     """Return the mean number of neighbours within the cut-off.
 
     :param frames: training frames.
+    :param r_max: cut-off in Å.
     """
     from mace.data.neighborhood import get_neighborhood
 
     counts = [
-        get_neighborhood(f.positions.copy(), R_MAX, f.pbc, f.cell.copy())[0].shape[1] / len(f.numbers) for f in frames
+        get_neighborhood(f.positions.copy(), r_max, f.pbc, f.cell.copy())[0].shape[1] / len(f.numbers) for f in frames
     ]
     return float(np.mean(counts))
 
 
 def rows(errors: Errors) -> dict[str, float]:
-    """Return errors with four digits.
+    """Return errors with four digits, those that there are.
 
     :param errors: the errors.
     """
-    return {key: float(f"{value:.4g}") for key, value in errors.to_dict().items() if key != "loss"}
+    finite = {key: value for key, value in errors.to_dict().items() if key != "loss" and np.isfinite(value)}
+    return {key: float(f"{value:.4g}") for key, value in finite.items()}
 
 
 def main() -> None:
@@ -243,18 +256,6 @@ def main() -> None:
         "forces_weight": 100.0,
         "stress_weight": 20000.0,
     }
-    hyperparameters = Hyperparameters.from_dict(settings)
-    model = new_model(parts["train"], SEED)
-    data = {name: graphs(part, model, 0) for name, part in parts.items()}
-
-    def progress(epoch: int, row: dict[str, float]) -> None:
-        if epoch % 5 == 0 or epoch == 1:
-            print(f"{epoch:4d} " + " ".join(f"{k.removeprefix('valid_')}={v:.4g}" for k, v in row.items()), flush=True)
-
-    outcome = train(model, data["train"], data["valid"], hyperparameters, SEED, progress)
-    errors = {name: rows(evaluate(model, part, hyperparameters)) for name, part in data.items()}
-    file = options.out / f"{NAME}.model"
-    save(model, file)
     card = {
         "name": NAME,
         "licence": "MIT; labels from CHGNet's weights (modified BSD): see NOTICE.md",
@@ -262,20 +263,59 @@ def main() -> None:
         "trained_elements": ["O", "Ti"],
         "system": "rutile TiO2: cells of 6, 12 and 24 atoms, strains up to 6 %, displacements up to about 0.3 Å",
         "recipe": f"python scripts/make_foundation.py --epochs {options.epochs} --scale {options.scale:g}",
-        "seed": SEED,
+    }
+    fit(parts, new_model(parts["train"], SEED), settings, card, options.out, SEED, round(labelled - started), "chgnet")
+
+
+def fit(
+    parts: dict[str, list[Frame]],
+    model: torch.nn.Module,
+    settings: dict[str, Any],
+    card: dict[str, Any],
+    out: Path,
+    seed: int,
+    labelling: float,
+    teacher: str,
+) -> None:
+    """Train a model, and write it with its card.
+
+    :param parts: frames by 'train', 'valid' and 'test'.
+    :param model: untrained.
+    :param settings: hyperparameters.
+    :param card: what is known before: ``name``, ``licence``, ``teacher``, ``trained_elements``, ``system``, ``recipe``.
+    :param out: folder.
+    :param seed: of the training.
+    :param labelling: seconds that the labels took.
+    :param teacher: package that labelled.
+    """
+    started = time.perf_counter()
+    hyperparameters = Hyperparameters.from_dict(settings)
+    data = {name: graphs(part, model, 0) for name, part in parts.items()}
+
+    def progress(epoch: int, row: dict[str, float]) -> None:
+        if epoch % 5 == 0 or epoch == 1:
+            print(f"{epoch:4d} " + " ".join(f"{k.removeprefix('valid_')}={v:.4g}" for k, v in row.items()), flush=True)
+
+    outcome = train(model, data["train"], data["valid"], hyperparameters, seed, progress)
+    errors = {name: rows(evaluate(model, part, hyperparameters)) for name, part in data.items()}
+    file = out / f"{card['name']}.model"
+    save(model, file)
+    card = {
+        **card,
+        "seed": seed,
         "frames": {name: len(part) for name, part in parts.items()},
         "hyperparameters": hyperparameters.to_dict(),
         "best_epoch": outcome.best_epoch,
         "errors": errors,
-        "seconds": {"labels": round(labelled - started), "training": round(time.perf_counter() - labelled)},
+        "seconds": {"labels": round(labelling), "training": round(time.perf_counter() - started)},
         "libraries": {
-            name: version(name) for name in ("mace-torch", "torch", "e3nn", "chgnet", "ase", "numpy", "matscipy")
+            name: version(name) for name in ("mace-torch", "torch", "e3nn", teacher, "ase", "numpy", "matscipy")
         }
         | {"python": platform.python_version()},
         **describe(file),
     }
-    (options.out / f"{NAME}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps(errors, indent=1), outcome.best_epoch, f"{time.perf_counter() - started:.0f} s")
+    (out / f"{card['name']}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps(errors, indent=1), outcome.best_epoch)
 
 
 if __name__ == "__main__":

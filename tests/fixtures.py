@@ -5,10 +5,13 @@ import pytest
 from aiida import orm
 from aiida.common import NotExistent
 
+from aiida_slhmc import models
+from aiida_slhmc.data import MaceModelData
 from aiida_slhmc.engine.profile import _worker as worker_executable
 from aiida_slhmc.engine.runner import run_foreground
 from aiida_slhmc.engine.storage import tune_sqlite
 from aiida_slhmc.targets.level import normalise
+from aiida_slhmc.workflows.from_runs import compare_builder, reference_builder
 from aiida_slhmc.workflows.runfile import rutile
 from aiida_slhmc.workflows.slhmc import SlhmcWorkChain
 
@@ -83,6 +86,66 @@ def analytic_run(aiida_profile):
     node = run_foreground(analytic_builder())
     assert node.is_finished_ok, node.exit_message
     return node
+
+
+def trained_builder(seed=11, **overrides):
+    """Return the builder of a run in which the shipped model proposes and learns from an analytic target."""
+    settings = {
+        "budget": {"chains": 1, "blocks": 2, "cycles": 2, "production_cycles": 1},
+        "proposal": {"length": 4},
+        "finetune": {"max_epochs": 2},
+        "labelling": {"reuse": False},
+        **overrides,
+    }
+    return SlhmcWorkChain.get_builder_from_protocol(
+        structure=orm.StructureData(ase=rutile()),
+        model=MaceModelData(models.path("tio2-pbe-small")),
+        level=einstein(RIGHT),
+        seed=seed,
+        protocol="fast",
+        overrides=settings,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_run(aiida_profile):
+    """Return a finished run that fine-tuned the shipped model twice: one chain, two blocks, a production phase."""
+    node = run_foreground(trained_builder())
+    assert node.is_finished_ok, node.exit_message
+    return node
+
+
+#: Dynamics and test sets of a comparison, as small as it goes: what is tested is the way of the numbers.
+SAMPLING = {"samples": 30, "discard": 2, "length": 8}
+TESTS = {"trajectories": 2, "frames": 4, "random": 3}
+
+
+def finished(builder):
+    """Run a builder to its end, which must be a good one."""
+    node = run_foreground(builder)
+    assert node.is_finished_ok, node.exit_message or node.exception
+    return node
+
+
+@pytest.fixture(scope="session")
+def replicas(analytic_run):
+    """Return two finished runs that differ in their seed alone."""
+    return [analytic_run, finished(analytic_builder(seed=4))]
+
+
+@pytest.fixture(scope="session")
+def reference_run(replicas):
+    """Return a reference of their target, with test sets."""
+    overrides = {"reference": TESTS, "dynamics": SAMPLING}
+    return finished(reference_builder(replicas[0].inputs, seed=7, protocol="fast", overrides=overrides))
+
+
+@pytest.fixture(scope="session")
+def comparison_run(replicas, reference_run):
+    """Return their comparison."""
+    return finished(
+        compare_builder(replicas, [reference_run], seed=3, protocol="fast", overrides={"dynamics": SAMPLING})
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from aiida_slhmc.data import FramesData, MaceModelData
 from .chain import ChainWorkChain, merge_all
 from .judging import Judging
 from .replicas import ReplicasWorkChain
-from .steps import failed, settings_port, target_ports
+from .steps import failed, settings_port, target_ports, worker_ports
 
 #: What a chain hands from block to block.
 ENDS = ("state", "label", "stream")
@@ -35,10 +35,7 @@ class Blocks(Judging):
         :param spec: process specification.
         """
         target_ports(spec)
-        spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input(
-            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
-        )
+        worker_ports(spec)
         for group in ("ensemble", "budget", "driver", "proposal", "failure", "labelling", "executor"):
             settings_port(spec, group)
         spec.output("history", valid_type=orm.Dict, help="One row a block.")

@@ -15,7 +15,7 @@ from aiida_slhmc.data import FramesData, MaceModelData
 from aiida_slhmc.numerics.prefetch import Branch, plan
 
 from .label import LabelWorkChain, warm_start
-from .steps import Steps, dispatch, failed, links, settings_port, target_ports
+from .steps import Steps, dispatch, failed, links, settings_port, target_ports, worker_ports
 
 #: Letters of the outcomes of earlier cycles that a proposal made ahead builds on.
 ACCEPTED, REJECTED = "a", "r"
@@ -59,10 +59,7 @@ class ChainWorkChain(Steps, WorkChain):
         spec.input("stream", valid_type=orm.Dict, help="Seed, chain, cycle, phase.")
         spec.input("model", valid_type=(MaceModelData, orm.Dict), help="Proposal model; or a level of theory.")
         target_ports(spec)
-        spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input(
-            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
-        )
+        worker_ports(spec)
         for group in ("ensemble", "proposal", "budget", "driver", "failure", "labelling", "executor"):
             settings_port(spec, group)
         spec.outline(

@@ -12,7 +12,7 @@ from aiida_slhmc.calculations.ensemble import compare_ensembles
 from aiida_slhmc.calculations.states import PRODUCTION
 from aiida_slhmc.data import MaceModelData
 
-from .steps import Steps, dispatch, failed, settings_port, target_ports
+from .steps import Steps, dispatch, failed, settings_port, target_ports, worker_ports
 
 
 def validate_states(states: orm.ArrayData | None, _: Any) -> str | None:
@@ -42,10 +42,7 @@ class EnsembleWorkChain(Steps, WorkChain):
         spec.input("foundation", valid_type=MaceModelData, help="The model before fine-tuning.")
         spec.input("adapted", valid_type=MaceModelData, help="The model after it.")
         target_ports(spec)
-        spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input(
-            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
-        )
+        worker_ports(spec)
         for group in ("ensemble", "dynamics", "executor"):
             settings_port(spec, group)
         spec.input("comparison", valid_type=orm.Dict, help="pair: element symbols of the distances to compare.")

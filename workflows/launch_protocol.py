@@ -1,7 +1,7 @@
 #!/usr/bin/env -S verdi run
 """Launch another protocol than SLHMC: ``verdi run workflows/launch_protocol.py NAME [RUN.yaml] [--dry-run]``.
 
-NAME is naive, periodic or relabel; without a run file it runs ``examples/NAME-r2scan.yaml``. The same as
+NAME is naive, periodic, relabel or on-the-fly; without a run file it runs ``examples/NAME-r2scan.yaml``. The same as
 ``aiida-slhmc launch RUN.yaml`` with ``workflow: NAME`` in it.
 """
 

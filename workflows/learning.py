@@ -9,8 +9,8 @@ from aiida.engine import ToContext
 
 from aiida_slhmc.calculations.atoms import ATOM, LEVEL, isolated_atoms, isolated_energies, symbols
 from aiida_slhmc.calculations.dataset import extend
-from aiida_slhmc.calculations.finetune import FinetuneCalculation, finetune_local
-from aiida_slhmc.data import DatasetData, MaceModelData
+from aiida_slhmc.calculations.finetune import COMMITTEE, FinetuneCalculation, committee_of, finetune_local, member_name
+from aiida_slhmc.data import DatasetData, FramesData, MaceModelData
 
 from .judging import Judging
 from .label import LabelWorkChain
@@ -34,9 +34,17 @@ class Learning(Judging):
         spec.input(
             "finetune", valid_type=orm.Dict, required=False, help="Hyperparameters; without, nothing is trained."
         )
+        spec.input(
+            "replay", valid_type=(DatasetData, FramesData), required=False,
+            help="Replay set: frames that the fine-tuned models are not to forget, with the foundation's energies.",
+        )  # fmt: skip
         spec.input("seed", valid_type=orm.Int, help="Root seed: every random number of the run follows from it.")
         spec.output("model", valid_type=(MaceModelData, orm.Dict), help="The model at the end.")
         spec.output_namespace("models", dynamic=True, valid_type=MaceModelData, help="The model after each block.")
+        spec.output_namespace(
+            COMMITTEE, dynamic=True, valid_type=MaceModelData, required=False,
+            help="Further members of the committee at the end (member_001, ...); the first is the model.",
+        )  # fmt: skip
         spec.output("dataset", valid_type=DatasetData, required=False, help="All labels that were trained on.")
         spec.exit_code(452, "ERROR_TRAINING_FAILED", message="the fine-tuning after block {block} failed: {message}")
         spec.exit_code(454, "ERROR_ATOM_NOT_LABELLED", message="an isolated atom has no label: {message}")
@@ -104,7 +112,7 @@ class Learning(Judging):
 
     def finetune(self: Any) -> ToContext | None:
         """Train on all frames so far."""
-        self.ctx.training = None
+        last, self.ctx.training = self.ctx.training, None
         if "finetune" not in self.inputs or not isinstance(self.ctx.model, MaceModelData):
             return None
         previous = self.inputs.finetune.get_dict().get("start", "previous") == "previous"
@@ -117,6 +125,11 @@ class Learning(Judging):
         }
         if self.needs_atoms():
             inputs["isolated"] = self.ctx.isolated
+        if "replay" in self.inputs:
+            inputs["replay"] = self.inputs.replay
+        if previous and last is not None:
+            # Each member goes on from where it stood: from a common start they would differ by one training only.
+            inputs |= {member_name(index): model for index, model in enumerate(committee_of(last)) if index}
         return dispatch(
             self, "training", self._label("finetune"), "finetune", FinetuneCalculation, finetune_local, inputs,
             code=worker.get("code"), options=worker.get("options"),
@@ -137,5 +150,9 @@ class Learning(Judging):
     def hand_on_learning(self: Any) -> None:
         """Attach the model and the dataset."""
         self.out("model", self.ctx.model)
+        if self.ctx.training is not None:
+            for index, model in enumerate(committee_of(self.ctx.training)):
+                if index:
+                    self.out(f"{COMMITTEE}.{member_name(index)}", model)
         if self.ctx.dataset is not None:
             self.out("dataset", self.ctx.dataset)

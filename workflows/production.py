@@ -13,7 +13,7 @@ from aiida_slhmc.calculations.streams import chain_name
 from aiida_slhmc.data import FramesData, MaceModelData
 
 from .blocks import ENDS, Blocks
-from .validate import validate_codes
+from .validate import validate_codes, validate_trust
 
 
 def validate_ends(value: Mapping[str, Any], _: Any) -> str | None:
@@ -33,7 +33,7 @@ def validate_ends(value: Mapping[str, Any], _: Any) -> str | None:
                 return f"ends.{what}_{chain_name(index)} is missing: take 'ends' from a finished run."
     if value["ensemble"].get_dict()["ensemble"] == "NPT" and value["proposal"].get_dict()["cell_mass"] is None:
         return "proposal.cell_mass is missing: take 'proposal' from a finished run, whose cell has its mass."
-    return validate_codes(value)
+    return validate_trust(value) or validate_codes(value)
 
 
 class ProductionWorkChain(Blocks, WorkChain):

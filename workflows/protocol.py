@@ -12,6 +12,7 @@ import yaml
 
 from aiida_slhmc.worker import hyperparameters
 from aiida_slhmc.worker.errors import TaskError
+from aiida_slhmc.worker.posterior.settings import PosteriorSettings
 
 #: Groups whose defaults are the same for all WorkChains.
 SHARED = ("ensemble", "split", "failure", "labelling", "executor", "finetune")
@@ -22,7 +23,7 @@ FOLDER = Path(__file__).parent / "protocols"
 
 
 def _load(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+    return dict(yaml.safe_load((FOLDER / f"{name.replace('-', '_')}.yaml").read_text()))
 
 
 def protocols(table: str = "slhmc") -> dict[str, str]:
@@ -106,6 +107,38 @@ def protocol_inputs(
     return {**settings, "finetune": finetune}
 
 
+def uncertainty_inputs(
+    finetune: Mapping[str, Any] | None, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the complete settings of a trial of uncertainties.
+
+    :param finetune: hyperparameters of the run whose labels are used; None: the defaults.
+    :param protocol: name of a set of ``uncertainty.yaml``; None takes the default.
+    :param overrides: of ``uncertainty``, ``posterior`` and ``finetune``, and ``committee``, its size.
+    :returns: settings of ``uncertainty``, ``posterior``, and ``finetune`` with a committee from the foundation model.
+    :raises ValueError: for an unknown protocol, group or key.
+    """
+    content = _load("uncertainty")
+    name = protocol or content["default_protocol"]
+    if name not in content["protocols"]:
+        raise ValueError(_unknown("protocol", name, content["protocols"]))
+    given = dict(overrides or {})
+    for group in given:
+        if group not in (*content["default_inputs"], "finetune"):
+            raise ValueError(_unknown("group of settings", group, [*content["default_inputs"], "finetune"]))
+    defaults = {
+        **content["default_inputs"],
+        "posterior": PosteriorSettings().to_dict() | content["default_inputs"]["posterior"],
+    }
+    settings = {}
+    for group in ("uncertainty", "posterior"):
+        chosen = _changed(group, defaults[group], content["protocols"][name].get(group, {}))
+        settings[group] = _changed(group, chosen, given.get(group, {}))
+    training = _finetune_overrides(dict(finetune) if finetune else None, given.get("finetune", {})) or {}
+    size = given.get("committee", content["protocols"][name].get("committee", content["default_inputs"]["committee"]))
+    return {**settings, "finetune": {**training, "start": "foundation", "committee": size}}
+
+
 def _table(name: str) -> dict[str, Any]:
     """Return a file of protocols, with the defaults that all WorkChains share.
 
@@ -177,6 +210,7 @@ class ProtocolMixin:
         worker_options: Mapping[str, Any] | None = None,
         target_options: Mapping[str, Any] | None = None,
         structures: Mapping[str, Any] | None = None,
+        replay: Any = None,
     ) -> Any:
         """Return a builder with a protocol's settings.
 
@@ -191,6 +225,7 @@ class ProtocolMixin:
         :param worker_options: scheduler options of the worker's jobs.
         :param target_options: scheduler options of the labels.
         :param structures: starts of single chains by name (``chain_000``, ...).
+        :param replay: ``DatasetData`` or ``FramesData`` of the replay set.
         :raises ValueError: for an unknown protocol or key, or a level of theory that cannot be.
         """
         from aiida import orm
@@ -216,5 +251,7 @@ class ProtocolMixin:
             builder.finetune = orm.Dict(settings["finetune"])
         if structures:
             builder.structures = dict(structures)
+        if replay is not None:
+            builder.replay = replay
         builder.seed = orm.Int(seed)
         return builder

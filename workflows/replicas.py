@@ -18,7 +18,7 @@ from aiida_slhmc.numerics.exchange import attempt_after, pairs
 
 from .chain import collect_chain, cycle_label, merge_all
 from .label import LabelWorkChain, warm_start
-from .steps import Steps, dispatch, failed, links, settings_port, target_ports
+from .steps import Steps, dispatch, failed, links, settings_port, target_ports, worker_ports
 
 #: Chains that one proposal step carries at most: AiiDA's cost of links to one process is quadratic.
 TOGETHER = 8
@@ -42,10 +42,7 @@ class ReplicasWorkChain(Steps, WorkChain):
         spec.input_namespace("ensembles", valid_type=orm.Dict, dynamic=True, help="Ensemble of each chain.")
         spec.input("model", valid_type=(MaceModelData, orm.Dict), help="Proposal model; or a level of theory.")
         target_ports(spec)
-        spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input(
-            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
-        )
+        worker_ports(spec)
         for group in ("proposal", "budget", "driver", "failure", "labelling", "executor"):
             settings_port(spec, group)
         spec.outline(

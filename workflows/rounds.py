@@ -25,7 +25,7 @@ from .chain import merge_all
 from .label_frames import LabelFramesWorkChain
 from .learning import Learning
 from .protocol import ProtocolMixin
-from .steps import dispatch, failed, settings_port, target_ports
+from .steps import dispatch, failed, settings_port, start_ports, target_ports, worker_ports
 from .validate import validate_rounds
 
 
@@ -43,20 +43,10 @@ class RoundsWorkChain(Learning, ProtocolMixin, WorkChain):
     def define(cls, spec: Any) -> None:
         """Declare inputs, outputs and outline."""
         super().define(spec)
-        spec.input("structure", valid_type=orm.StructureData, help="Structure that every trajectory starts from (Å).")
-        spec.input_namespace(
-            "structures",
-            valid_type=orm.StructureData,
-            dynamic=True,
-            required=False,
-            help="Starts of single trajectories (trajectory_000, ...), in place of 'structure'.",
-        )
+        start_ports(spec, "trajectory", "trajectory_000")
         spec.input("model", valid_type=MaceModelData, help="Foundation model.")
         target_ports(spec)
-        spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
-        spec.input(
-            "worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs."
-        )
+        worker_ports(spec)
         for group in ("ensemble", "rounds", "dynamics", "failure", "labelling", "executor"):
             settings_port(spec, group)
         cls.define_learning(spec)

@@ -19,6 +19,8 @@ from aiida_slhmc import models
 from aiida_slhmc.data import MaceModelData
 from aiida_slhmc.worker.errors import TaskError
 
+from .settings import EXECUTOR
+
 #: Keys of a run file; those with a True must be there.
 KEYS = {
     "structure": True,
@@ -27,6 +29,7 @@ KEYS = {
     "target": True,
     "workflow": False,
     "protocol": False,
+    "replay": False,
     "overrides": False,
     "seed": True,
     "executor": False,
@@ -39,7 +42,15 @@ KEYS = {
 
 
 #: What a run file may name as its workflow: protocols of fine-tuning under one budget of labels.
-WORKFLOWS = ("slhmc", "naive", "periodic", "relabel")
+WORKFLOWS = ("slhmc", "naive", "periodic", "relabel", "on-the-fly")
+
+
+def entry_point(workflow: str) -> str:
+    """Return the name of the entry point of a workflow.
+
+    :param workflow: one of :data:`WORKFLOWS`, or another.
+    """
+    return f"slhmc.{workflow.replace('-', '_')}"
 
 
 class RunFileError(ValueError):
@@ -144,6 +155,35 @@ def load_model(value: Any, folder: Path) -> MaceModelData:
     return MaceModelData(path, description=storable(description))
 
 
+def load_replay(value: Any, folder: Path, seed: int, store: bool) -> Any:
+    """Return the replay set that a run file names.
+
+    :param value: PK or UUID of a ``DatasetData`` or ``FramesData``, or a file of extended XYZ, which is imported.
+    :param folder: what relative paths are relative to.
+    :param seed: of the frames of a file that forgetting is measured on.
+    :param store: whether to import a file, or only to look into it.
+    :raises RunFileError: if there is none.
+    """
+    from aiida_slhmc.data import DatasetData, FramesData
+
+    from .protocol import protocol_inputs
+    from .replay_set import import_file, preview
+
+    path = folder / str(value)
+    if isinstance(value, str) and path.suffix and not path.is_file():
+        raise RunFileError(f"replay: there is no file '{path}'.")
+    if isinstance(value, int) or not path.is_file():
+        node = _load_node(value, orm.Data, "replay")
+        if not isinstance(node, (DatasetData, FramesData)):
+            raise RunFileError(f"replay: node {value} is a {type(node).__name__}, no replay set.")
+        return node
+    fraction = protocol_inputs(None, None, "replay_set")["split"]["valid_fraction"]
+    try:
+        return import_file(path, {}, seed, fraction) if store else preview(path, {})
+    except ValueError as error:
+        raise RunFileError(f"replay: {error}") from error
+
+
 def load_code(value: str, name: str) -> orm.AbstractCode:
     """Return a code by its label.
 
@@ -197,7 +237,7 @@ def load_workflow(value: Any) -> Any:
         close = get_close_matches(str(name), WORKFLOWS, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         raise RunFileError(f"workflow must be one of {', '.join(WORKFLOWS)}, not {name!r}.{hint}")
-    return WorkflowFactory(f"slhmc.{name}")
+    return WorkflowFactory(entry_point(name))
 
 
 def load_target(value: Any, folder: Path) -> dict[str, Any]:
@@ -227,17 +267,18 @@ def executor_override(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if isinstance(value, str):
-        return dict.fromkeys(("propose", "label", "finetune", "predict", "dynamics"), value)
+        return dict.fromkeys(EXECUTOR, value)
     if isinstance(value, Mapping):
         return dict(value)
     raise RunFileError(f"executor must be 'local', 'job' or a mapping by step, not {value!r}.")
 
 
-def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
+def builder_from_run(content: Mapping[str, Any], folder: Path, store: bool = True) -> Any:
     """Return the builder of the run that a run file describes, checked.
 
     :param content: of the file.
     :param folder: what relative paths are relative to.
+    :param store: whether a file of replay frames may be imported; without, it is only looked into.
     :raises RunFileError: for anything that can be known to be wrong before any compute is spent.
     """
     workflow = load_workflow(content.get("workflow"))
@@ -256,6 +297,8 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
         raise RunFileError("structures must be a mapping of names (chain_001, trajectory_001, ...) to structures.")
     structures = {str(name): load_structure(value, folder) for name, value in starts.items()}
     model = load_model(content["model"], folder)
+    given = content.get("replay")
+    replay = None if given is None else load_replay(given, folder, seed, store)
     try:
         builder = workflow.get_builder_from_protocol(
             structure=structure,
@@ -269,6 +312,7 @@ def builder_from_run(content: Mapping[str, Any], folder: Path) -> Any:
             target_code=target_code,
             worker_options=content.get("options"),
             target_options=content.get("target_options") or content.get("options"),
+            **({} if replay is None else {"replay": replay}),
         )
     except ValueError as error:
         raise RunFileError(_one_sentence(error)) from error

@@ -15,7 +15,7 @@ from aiida_slhmc.data import MaceModelData
 from .blocks import Blocks
 from .learning import Learning
 from .protocol import ProtocolMixin
-from .steps import failed
+from .steps import failed, start_ports
 from .validate import validate_run
 
 
@@ -31,14 +31,7 @@ class SlhmcWorkChain(Blocks, Learning, ProtocolMixin, WorkChain):
     def define(cls, spec: Any) -> None:
         """Declare inputs, outputs and outline."""
         super().define(spec)
-        spec.input("structure", valid_type=orm.StructureData, help="Structure that every chain starts from (Å).")
-        spec.input_namespace(
-            "structures",
-            valid_type=orm.StructureData,
-            dynamic=True,
-            required=False,
-            help="Starts of single chains (chain_000, ...), in place of 'structure'.",
-        )
+        start_ports(spec, "chain", "chain_000")
         spec.input(
             "model", valid_type=(MaceModelData, orm.Dict), help="Foundation model; or a level of theory, frozen."
         )

@@ -45,6 +45,32 @@ def target_ports(spec: Any) -> None:
     spec.input("target.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs.")
 
 
+def worker_ports(spec: Any) -> None:
+    """Declare the ports of the worker's jobs: its code and the scheduler options.
+
+    :param spec: process specification.
+    """
+    spec.input("worker.code", valid_type=orm.AbstractCode, required=False, help="Code slhmc-worker, for jobs.")
+    spec.input("worker.options", valid_type=dict, non_db=True, required=False, help="Scheduler options of the jobs.")
+
+
+def start_ports(spec: Any, what: str, example: str) -> None:
+    """Declare the ports of what a run starts from.
+
+    :param spec: process specification.
+    :param what: starts there: ``chain``, ``trajectory``.
+    :param example: name of the first.
+    """
+    spec.input("structure", valid_type=orm.StructureData, help=f"Structure that every {what} starts from (Å).")
+    spec.input_namespace(
+        "structures",
+        valid_type=orm.StructureData,
+        dynamic=True,
+        required=False,
+        help=f"Starts of single ones ({example}, ...), in place of 'structure'.",
+    )
+
+
 def validate_level(level: orm.Dict | None, _: Any) -> str | None:
     """Validate the level of theory of a target.
 

@@ -15,7 +15,11 @@ from aiida_slhmc.calculations.base import structure_payload
 from aiida_slhmc.calculations.rounds import trajectory_name
 from aiida_slhmc.calculations.streams import chain_name
 from aiida_slhmc.data import MaceModelData
+from aiida_slhmc.data.trust import Untrusted
 from aiida_slhmc.numerics.cells import law_of
+from aiida_slhmc.worker.stepper import METHODS
+
+from .validate_training import validate_finetune
 
 #: Two atoms closer than this (Å) are one atom written twice, or a mistake in the units.
 OVERLAP = 0.5
@@ -128,6 +132,21 @@ def validate_process(value: Mapping[str, Any], structure: orm.StructureData) -> 
     return None
 
 
+def validate_trust(value: Mapping[str, Any]) -> str | None:
+    """Return why a model may not be loaded here, or None.
+
+    :param value: inputs of the run.
+    """
+    models = [node for node in (value.get("model"), *value.get("members", {}).values()) if node is not None]
+    for model in models:
+        if isinstance(model, MaceModelData):
+            try:
+                model.require_trust()
+            except Untrusted as error:
+                return f"model: {error}"
+    return None
+
+
 def validate_codes(value: Mapping[str, Any]) -> str | None:
     """Return why a step has no code to run with, or None.
 
@@ -154,32 +173,6 @@ def validate_codes(value: Mapping[str, Any]) -> str | None:
             continue
         if executable is not None and executable.is_absolute() and not Path(executable).exists():
             return f"{name}: there is no executable {executable} on '{computer.label}': set up the code anew."
-    return None
-
-
-def validate_finetune(value: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the hyperparameters, or None.
-
-    :param value: inputs of the run.
-    """
-    from aiida_slhmc.worker.errors import TaskError
-    from aiida_slhmc.worker.hyperparameters import Hyperparameters
-
-    if "finetune" not in value:
-        return None
-    try:
-        settings = Hyperparameters.from_dict(value["finetune"].get_dict())
-    except TaskError as error:
-        return f"finetune: {error}"
-    if settings.e0 == "isolated":
-        from aiida_slhmc.targets.registry import get_target
-
-        level = value["target"]["level"].get_dict()
-        try:
-            for number in sorted(set(structure_payload(value["structure"])["numbers"].tolist())):
-                get_target(level["engine"]).isolated_atom(level, number)
-        except ValueError as error:
-            return f"finetune.e0 is 'isolated', but {error}"
     return None
 
 
@@ -271,10 +264,50 @@ def validate_rounds(value: Mapping[str, Any], protocol: str, fixed: Mapping[str,
     names = {trajectory_name(index) for index in range(rounds["trajectories"])}
     return (
         validate_starts(value, names, "trajectory")
+        or validate_trust(value)
         or validate_method(value)
         or validate_codes(value)
         or validate_finetune(value)
     )
+
+
+def validate_on_the_fly(value: Mapping[str, Any], _: Any) -> str | None:
+    """Validate the inputs of on-the-fly learning as a whole.
+
+    :param value: inputs.
+    """
+    needed = ("structure", "model", "ensemble", "on_the_fly", "posterior", "dynamics", "executor", "target")
+    if any(name not in value for name in needed) or "level" not in value["target"]:
+        return None
+    dynamics, ensemble = value["dynamics"].get_dict(), value["ensemble"].get_dict()["ensemble"]
+    able = [name for name, ensembles in METHODS.items() if ensemble in ensembles]
+    if dynamics["method"] not in able:
+        return (
+            f"dynamics.method '{dynamics['method']}' cannot go on from a stored point in {ensemble}: choose"
+            f" {' or '.join(able)}."
+        )
+    if dynamics["discard"]:
+        return "dynamics.discard has no effect on the fly, where all steps count: set it to 0."
+    level = value["target"]["level"].get_dict()
+    return (
+        validate_starts(value, {trajectory_name(0)}, "trajectory")
+        or validate_trust(value)
+        or validate_method(value)
+        or validate_codes(value)
+        or validate_finetune(value)
+        or _stress_of_labels(level, ensemble)
+    )
+
+
+def _stress_of_labels(level: Mapping[str, Any], ensemble: str) -> str | None:
+    """Return why labels cannot act in the dynamics, or None."""
+    from aiida_slhmc.targets.registry import get_target
+
+    if ensemble == "NPT" and not get_target(level["engine"]).has_stress(level):
+        return (
+            "target.level: at constant pressure the labels' stress moves the cell, and this level of theory has none."
+        )
+    return None
 
 
 def validate_method(value: Mapping[str, Any]) -> str | None:
@@ -304,6 +337,7 @@ def validate_run(value: Mapping[str, Any], _: Any) -> str | None:
     names = {chain_name(index) for index in range(chains)}
     return (
         validate_starts(value, names, "chain")
+        or validate_trust(value)
         or validate_driver(value)
         or validate_codes(value)
         or validate_finetune(value)

@@ -57,7 +57,7 @@ def nearest_distances(
     n_frames, n_atoms = coordinates.shape[:2]
     species = _composition(numbers, n_atoms)
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
-    lattice = _lattices(cells, n_frames)
+    lattice = lattices(cells, n_frames)
     first, second = species_indices(species, centre), species_indices(species, neighbour)
 
     offsets = coordinates[:, None, second] - coordinates[:, first, None]
@@ -94,7 +94,14 @@ def _composition(numbers: ArrayLike, n_atoms: int) -> NDArray[np.int64]:
     return np.asarray(species[0])
 
 
-def _lattices(cells: ArrayLike, n_frames: int) -> NDArray[np.float64]:
+def lattices(cells: ArrayLike, n_frames: int) -> NDArray[np.float64]:
+    """Return one cell a frame, completed where it is not periodic.
+
+    :param cells: (F, 3, 3) or (3, 3) in Å, rows are lattice vectors; zero rows are allowed where not periodic.
+    :param n_frames: F.
+    :returns: (F, 3, 3) in Å.
+    :raises ValueError: if their number is another, or the vectors span no volume.
+    """
     lattice = np.asarray(cells, dtype=np.float64)
     lattice = lattice.reshape(-1, 3, 3)
     if len(lattice) not in (1, n_frames):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,54 @@ from .statistics import Estimate, autocorrelation_time, block_indices, block_len
 
 #: Integral of sqrt(F (1 - F)) of the standard normal law.
 GAUSSIAN_SPREAD = 1.6147439
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Hold the values of frames that differ in how many they have, such as those of a data set of mixed cells.
+
+    :param values: (n,), frame after frame.
+    :param sizes: (F,) values of every frame, at least 1.
+    """
+
+    values: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, frames: Sequence[ArrayLike]) -> Ragged:
+        """Return the values of frames.
+
+        :param frames: one array a frame.
+        """
+        arrays = [np.asarray(frame, dtype=np.float64).ravel() for frame in frames]
+        values = np.concatenate(arrays) if arrays else np.zeros(0)
+        return cls(values, np.array([array.size for array in arrays], dtype=np.int64))
+
+    @property
+    def size(self) -> int:
+        """Return the number of all values."""
+        return self.values.size
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float64]:
+        return np.array(self.values, dtype=dtype)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float64]:
+        """Return the values of some frames, in that order and as often as they are named."""
+        chosen = np.arange(len(self))[rows]
+        sizes, starts = self.sizes[chosen], (np.cumsum(self.sizes) - self.sizes)[chosen]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.asarray(self.values[np.repeat(starts, sizes) + within])
+
+    def frame_means(self, values: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return the mean of every frame (F,).
+
+        :param values: (n,) others in their place.
+        """
+        starts = np.cumsum(self.sizes) - self.sizes
+        return np.asarray(np.add.reduceat(self.values if values is None else values, starts) / self.sizes)
 
 
 def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
@@ -58,7 +107,7 @@ def independent_floor(spread: float, n: float, m: float) -> float:
 
 
 def bootstrap_floor(
-    frames: ArrayLike,
+    frames: ArrayLike | Ragged,
     n: int,
     m: int,
     *,
@@ -79,13 +128,13 @@ def bootstrap_floor(
     :param resamples: number of pairs.
     :returns: (resamples,) in the unit of the values; its mean is the noise floor.
     """
-    values = np.asarray(frames, dtype=np.float64)
+    values = frames if isinstance(frames, Ragged) else np.asarray(frames, dtype=np.float64)
     first = block_indices(len(values), n, block_length, rng=rng, resamples=resamples)
     second = block_indices(len(values), m, block_length, rng=rng, resamples=resamples)
     return np.array([wasserstein(values[one], values[two]) for one, two in zip(first, second, strict=True)])
 
 
-def split_floor(frames: ArrayLike, n: int, m: int) -> float:
+def split_floor(frames: ArrayLike | Ragged, n: int, m: int) -> float:
     """Return W1 between the two halves of a run, scaled to samples of other sizes.
 
     One draw, hence coarse, but free of any assumption about the correlation; a drift shows as a large value.
@@ -96,12 +145,16 @@ def split_floor(frames: ArrayLike, n: int, m: int) -> float:
     :returns: in the unit of the values.
     :raises ValueError: if there are fewer than two frames.
     """
-    values = np.asarray(frames, dtype=np.float64)
+    values = frames if isinstance(frames, Ragged) else np.asarray(frames, dtype=np.float64)
     if len(values) < 2:
         raise ValueError("a split needs two frames")
     half = len(values) // 2
     rest = len(values) - half
     return wasserstein(values[:half], values[half:]) * math.sqrt((1.0 / n + 1.0 / m) / (1.0 / half + 1.0 / rest))
+
+
+#: Frames in time order: (F, A), or with another number of values each.
+Frames = NDArray[np.float64] | Ragged
 
 
 @dataclass(frozen=True)
@@ -143,33 +196,49 @@ class Comparison:
         return {**asdict(self), "resolved": self.resolved}
 
 
-def _table(values: ArrayLike) -> NDArray[np.float64]:
+def _table(values: ArrayLike | Ragged) -> Frames:
+    if isinstance(values, Ragged):
+        return values
     array = np.asarray(values, dtype=np.float64)
     return array.reshape(len(array), -1)
 
 
-def frame_correlation(frames: ArrayLike) -> float:
+def _frame_means(frames: Frames, values: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    if isinstance(frames, Ragged):
+        return frames.frame_means(values)
+    return np.asarray((frames if values is None else values).mean(axis=1))
+
+
+def _joined(chains: Sequence[Frames]) -> Frames:
+    if not any(isinstance(chain, Ragged) for chain in chains):
+        return np.concatenate([np.asarray(chain) for chain in chains])
+    parts = [chain if isinstance(chain, Ragged) else Ragged.of(list(chain)) for chain in chains]
+    return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([part.sizes for part in parts]))
+
+
+def frame_correlation(frames: ArrayLike | Ragged) -> float:
     """Return the autocorrelation time that matters to a distribution: the longer of its centre's and its width's.
 
     :param frames: (F,) or (F, A), frames in time order.
     :returns: tau in frames, at least 1.
     """
-    values = _table(frames)
-    centre = values.mean(axis=1)
-    width = np.mean((values - values.mean()) ** 2, axis=1)
+    table = _table(frames)
+    values = np.asarray(table)
+    centre = _frame_means(table)
+    width = _frame_means(table, (values - values.mean()) ** 2)
     return max(autocorrelation_time(centre), autocorrelation_time(width))
 
 
 def compare(
-    frames: ArrayLike | Sequence[ArrayLike],
-    reference: ArrayLike | Sequence[ArrayLike],
+    frames: ArrayLike | Ragged | Sequence[ArrayLike | Ragged],
+    reference: ArrayLike | Ragged | Sequence[ArrayLike | Ragged],
     *,
     rng: np.random.Generator,
     resamples: int = 200,
 ) -> Comparison:
     """Compare a sample with a reference: W1, its error, and the noise floor beneath which W1 says nothing.
 
-    :param frames: (F,) or (F, A): A values a frame in time order; or a list of such arrays, one a chain.
+    :param frames: (F,) or (F, A): A values a frame in time order, or :class:`Ragged`; or a list of such, one a chain.
     :param reference: likewise; the floor is that of the reference's law.
     :param rng: source of the resampling.
     :param resamples: of every bootstrap.
@@ -199,10 +268,12 @@ def compare(
     )
 
 
-def _sample(data: ArrayLike | Sequence[ArrayLike]) -> tuple[NDArray[np.float64], Estimate, float]:
+def _sample(
+    data: ArrayLike | Ragged | Sequence[ArrayLike | Ragged],
+) -> tuple[Frames, Estimate, float]:
     """Return all frames one chain after the other, the mean, and the longest autocorrelation time."""
     chains = [_table(chain) for chain in data] if isinstance(data, (list, tuple)) else [_table(data)]  # type: ignore[arg-type]
-    if not chains or any(chain.size == 0 or not np.isfinite(chain).all() for chain in chains):
+    if not chains or any(chain.size == 0 or not np.isfinite(np.asarray(chain)).all() for chain in chains):
         raise ValueError("a sample needs at least one frame, all values finite")
-    mean = mean_of_chains([chain.mean(axis=1) for chain in chains])
-    return np.concatenate(chains), mean, max(frame_correlation(chain) for chain in chains)
+    mean = mean_of_chains([_frame_means(chain) for chain in chains])
+    return _joined(chains), mean, max(frame_correlation(chain) for chain in chains)

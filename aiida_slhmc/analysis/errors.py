@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,16 @@ class Residuals:
     :param force_squares: (F,) sum of the squared force component errors in (eV/Å)².
     :param force_counts: (F,) number of force components, 3N.
     :param stress_squares: (F,) sum of the six squared stress component errors in (eV/Å³)²; NaN without a stress.
+    :param force_absolutes: (F,) sum of the force component errors' moduli in eV/Å.
+    :param stress_absolutes: (F,) sum of the six stress component errors' moduli in eV/Å³; NaN without a stress.
     """
 
     energy: NDArray[np.float64]
     force_squares: NDArray[np.float64]
     force_counts: NDArray[np.int64]
     stress_squares: NDArray[np.float64]
+    force_absolutes: NDArray[np.float64]
+    stress_absolutes: NDArray[np.float64]
 
 
 def residuals(
@@ -61,15 +65,18 @@ def residuals(
     if not (np.isfinite(difference).all() and np.isfinite(energy).all()):
         raise ValueError("an energy or a force is not finite")
     n_frames, n_atoms = difference.shape[:2]
-    stress_squares = np.full(n_frames, np.nan)
+    stress_squares, stress_absolutes = np.full(n_frames, np.nan), np.full(n_frames, np.nan)
     if stresses is not None and predicted_stresses is not None:
         stress = np.asarray(predicted_stresses, dtype=np.float64) - _like(stresses, predicted_stresses, "stresses")
-        stress_squares = np.sum(stress[:, VOIGT[0], VOIGT[1]] ** 2, axis=1)
+        components = stress[:, VOIGT[0], VOIGT[1]]
+        stress_squares, stress_absolutes = np.sum(components**2, axis=1), np.sum(np.abs(components), axis=1)
     return Residuals(
         energy / max(n_atoms, 1),
         np.sum(difference**2, axis=(1, 2)),
         np.full(n_frames, 3 * n_atoms, dtype=np.int64),
         stress_squares,
+        np.sum(np.abs(difference), axis=(1, 2)),
+        stress_absolutes,
     )
 
 
@@ -85,8 +92,7 @@ def concatenate(parts: Sequence[Residuals]) -> Residuals:
 
     :param parts: at least one.
     """
-    fields = ("energy", "force_squares", "force_counts", "stress_squares")
-    return Residuals(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
+    return Residuals(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Residuals)))
 
 
 def energy_rmse(energy: ArrayLike, *, remove_offset: bool = False) -> float:
@@ -129,10 +135,20 @@ def _energy(values: NDArray[np.float64], remove_offset: bool) -> NDArray[np.floa
     return values.std(axis=1) if remove_offset else np.sqrt(np.mean(values**2, axis=1))
 
 
-def _draws(data: Residuals, block_length: int | None, resamples: int, seed: int) -> tuple[NDArray[np.int64], int]:
+def error_draws(data: Residuals, block_length: int | None, resamples: int, seed: int) -> tuple[NDArray[np.int64], int]:
+    """Return bootstrap samples of the frames, and the length of their blocks.
+
+    :param data: residuals in the order of the cycles.
+    :param block_length: frames a block; None: twice the autocorrelation time of the residuals.
+    :param resamples: number of bootstrap samples.
+    :param seed: of the resampling.
+    :returns: (resamples, F), and the length.
+    """
     n = len(data.energy)
     # Consecutive endpoints start from the same or neighbouring states, so that their errors are alike.
-    tau = max(autocorrelation_time(data.force_squares / data.force_counts), autocorrelation_time(data.energy))
+    # Frames of energies alone have no force.
+    forces = data.force_squares / np.maximum(data.force_counts, 1)
+    tau = max(autocorrelation_time(forces), autocorrelation_time(data.energy))
     block = block_length or block_length_for(tau, n, multiple=2.0)
     return block_indices(n, n, block, rng=np.random.default_rng(seed), resamples=resamples), block
 
@@ -162,18 +178,18 @@ def summarise(
     spread = dict.fromkeys(values, math.nan)
     block = 1
     if n > 1:
-        draws, block = _draws(data, block_length, resamples, seed)
+        draws, block = error_draws(data, block_length, resamples, seed)
         energy = data.energy[draws]
         counts = data.force_counts[draws].sum(axis=1)
         samples = {
             "energy_rmse": _energy(energy, False),
             "energy_rmse_offset_removed": _energy(energy, True),
             "energy_offset": energy.mean(axis=1),
-            "force_rmse": np.sqrt(data.force_squares[draws].sum(axis=1) / counts),
+            "force_rmse": np.sqrt(data.force_squares[draws].sum(axis=1) / np.where(counts, counts, np.nan)),
         }
         if n_stresses == n:
             samples["stress_rmse"] = np.sqrt(data.stress_squares[draws].mean(axis=1) / 6.0)
-        spread |= {name: float(np.std(sample, ddof=1)) for name, sample in samples.items()}
+        spread |= {name: _spread(sample) for name, sample in samples.items()}
     return {
         **values,
         **{f"{name}_error": error for name, error in spread.items()},
@@ -181,6 +197,57 @@ def summarise(
         "n_stresses": n_stresses,
         "bootstrap": {"block_length": block, "resamples": resamples, "seed": seed},
     }
+
+
+def _spread(sample: NDArray[np.float64]) -> float:
+    """Return the standard deviation of what resamples gave; those without a force gave nothing."""
+    known = sample[np.isfinite(sample)]
+    return float(np.std(known, ddof=1)) if known.size > 1 else math.nan
+
+
+def mean_absolute_errors(
+    data: Residuals, *, block_length: int | None = None, resamples: int = RESAMPLES, seed: int = BOOTSTRAP_SEED
+) -> dict[str, float]:
+    """Return the mean absolute errors with their standard errors, from a bootstrap over (blocks of) frames.
+
+    :param data: residuals in the order of the cycles.
+    :param block_length: frames a block of the bootstrap; None: twice the autocorrelation time of the residuals.
+    :param resamples: number of bootstrap samples.
+    :param seed: of the resampling.
+    :returns: ``energy_mae`` (eV/atom), ``force_mae`` (eV/Å), ``stress_mae`` (eV/Å³), each with ``..._error``. What the
+        frames cannot tell is NaN.
+    """
+    n = len(data.energy)
+    stressed = np.isfinite(data.stress_absolutes)
+    sums = {
+        "energy_mae": (np.abs(data.energy), np.ones(n)),
+        "force_mae": (data.force_absolutes, data.force_counts),
+        "stress_mae": (np.where(stressed, data.stress_absolutes, 0.0), 6.0 * stressed),
+    }
+    draws = error_draws(data, block_length, resamples, seed)[0] if n > 1 else None
+    found: dict[str, float] = {}
+    for name, (values, counts) in sums.items():
+        found[name], found[f"{name}_error"] = ratio(values, counts, draws)
+    return found
+
+
+def ratio(values: ArrayLike, counts: ArrayLike, draws: NDArray[np.int64] | None) -> tuple[float, float]:
+    """Return the sum of values over the sum of counts, with its standard error from resampled frames.
+
+    :param values: (F,).
+    :param counts: (F,).
+    :param draws: (R, F) the frames of every resample; None: no error.
+    :returns: both in the unit of the values; NaN where nothing counts.
+    """
+    above, below = np.asarray(values, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    if not below.sum():
+        return math.nan, math.nan
+    value = float(above.sum() / below.sum())
+    if draws is None:
+        return value, math.nan
+    totals = below[draws].sum(axis=1)
+    kept = totals > 0
+    return value, float(np.std(above[draws].sum(axis=1)[kept] / totals[kept], ddof=1)) if kept.sum() > 1 else math.nan
 
 
 def model_errors(
@@ -241,7 +308,7 @@ def force_gain(
     """
     if not np.array_equal(data.force_counts, baseline.force_counts) or len(data.energy) < 2:
         raise ValueError("a paired difference needs the same frames, at least two, from both models")
-    draws, _ = _draws(data, block_length, resamples, seed)
+    draws, _ = error_draws(data, block_length, resamples, seed)
     counts = data.force_counts[draws].sum(axis=1)
     samples = [np.sqrt(part.force_squares[draws].sum(axis=1) / counts) for part in (baseline, data)]
     value = force_rmse(baseline.force_squares, baseline.force_counts) - force_rmse(

@@ -24,18 +24,29 @@ def launch_file(file: Path, *, dry_run: bool = False, to_daemon: bool = False, p
     :raises InputError: for anything wrong with the input.
     :raises RunError: if the run did not end well.
     """
+    from aiida_slhmc.data import trust
     from aiida_slhmc.workflows.runfile import RunFileError, builder_from_run, read
 
     try:
-        builder = builder_from_run(read(file), file.resolve().parent)
+        builder = builder_from_run(read(file), file.resolve().parent, store=not dry_run)
     except RunFileError as error:
         raise InputError(str(error)) from error
     if dry_run:
         click.echo(f"'{file}' is a valid run; nothing was computed.")
         return None
+    # The user wrote them, code that they name included.
+    for level in _levels(builder.target.level, builder.model):
+        trust.trust_level(level)
     if to_daemon:
         return submit(builder)
     return follow(lambda tick: _run(builder, tick), plain)
+
+
+def _levels(*nodes: Any) -> list[dict[str, Any]]:
+    """Return the levels of theory among the targets and models of a run."""
+    from aiida import orm
+
+    return [node.get_dict() for node in nodes if isinstance(node, orm.Dict)]
 
 
 def produce(identifier: str, cycles: int, *, to_daemon: bool = False, plain: bool = False) -> Any:
@@ -49,11 +60,16 @@ def produce(identifier: str, cycles: int, *, to_daemon: bool = False, plain: boo
     :raises InputError: if the run cannot be gone on from.
     :raises RunError: if the production run did not end well.
     """
+    from aiida_slhmc.data import trust
     from aiida_slhmc.workflows.production import ProductionWorkChain
     from aiida_slhmc.workflows.runfile import RunFileError, check
 
     try:
-        builder = ProductionWorkChain.get_builder_from_run(load_run(identifier), cycles=cycles)
+        run = load_run(identifier)
+        # The run may be another's, and this user has never seen what its levels of theory name.
+        for level in _levels(run.inputs.target.level, run.outputs.model if "model" in run.outputs else None):
+            trust.require_level(level)
+        builder = ProductionWorkChain.get_builder_from_run(run, cycles=cycles)
         check(builder)
     except (ValueError, RunFileError) as error:
         raise InputError(str(error)) from error

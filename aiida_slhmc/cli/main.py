@@ -9,8 +9,16 @@ from typing import Any
 
 import click
 
+from .analyse import analyse
+from .compare import compare, reference
 from .errors import InputError
+from .export import export
 from .labels import labels
+from .provenance import pedigree, trust
+from .replay import replay
+from .replay_set import replay_set
+from .report import report
+from .uncertainty import uncertainty
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -22,7 +30,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     "--path",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder of an isolated profile, such as 'quickstart --keep' leaves behind.",
+    help="Folder of an isolated profile, such as 'quickstart --keep' leaves behind; or an archive, to read in place.",
 )
 @click.pass_context
 def main(context: click.Context, profile: str | None, path: Path | None) -> None:
@@ -121,33 +129,41 @@ def status(context: click.Context, pk: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("pk")
+@click.option("--report", type=click.Path(path_type=Path),
+              help="Check the numbers of this report too: its folder, its page, or numbers.json.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def audit(context: click.Context, pk: str, as_json: bool) -> None:
+def audit(context: click.Context, pk: str, report: Path | None, as_json: bool) -> None:
     """Prove that the graph behind the process PK (or UUID) is whole; exit code 1 if it is not."""
     _load(context)
     from aiida_slhmc.provenance.audit import audit as run_audit
+    from aiida_slhmc.provenance.numbers import check_report
 
     from .session import load_process
 
-    report = run_audit(load_process(pk))
+    found = run_audit(load_process(pk))
+    if report is not None:
+        try:
+            found.findings += check_report(report)
+        except ValueError as error:
+            raise InputError(f"--report: {error}") from error
     if as_json:
-        click.echo(json.dumps(report.as_dict(), indent=2))
+        click.echo(json.dumps(found.as_dict(), indent=2))
     else:
         click.echo(
-            f"{report.processes} processes, {report.data} data nodes, {report.frames} frames traced to their label."
+            f"{found.processes} processes, {found.data} data nodes, {found.frames} frames traced to their label."
         )
-        for finding in report.findings:
+        for finding in found.findings:
             click.echo(f"{finding.kind}: {finding.message}")
-        click.echo("audit passed" if report.passed else f"audit FAILED: {len(report.findings)} findings")
-    if not report.passed:
+        click.echo("audit passed" if found.passed else f"audit FAILED: {len(found.findings)} findings")
+    if not found.passed:
         raise click.exceptions.Exit(1)
 
 
 @main.command()
 @click.argument("workflow", required=False)
 def protocols(workflow: str | None) -> None:
-    """List the protocols of a WORKFLOW (slhmc, naive, periodic, relabel), or of all."""
+    """List the protocols of a WORKFLOW (slhmc, naive, periodic, relabel, on-the-fly), or of all."""
     from aiida_slhmc.workflows.protocol import protocols as described
     from aiida_slhmc.workflows.runfile import WORKFLOWS
 
@@ -158,7 +174,11 @@ def protocols(workflow: str | None) -> None:
             click.echo(f"{table:10} {name:10} {' '.join(description.split())}")
 
 
-main.add_command(labels)
+COMMANDS = (
+    analyse, labels, replay_set, reference, compare, pedigree, trust, replay, export, report, uncertainty,
+)  # fmt: skip
+for command in COMMANDS:
+    main.add_command(command)
 
 
 def input_error(error: Any) -> InputError:

@@ -45,7 +45,17 @@ def fields(status: RunStatus) -> list[tuple[str, str]]:
     """
     time_left = duration(status.remaining) if status.state not in ("finished", "excepted", "killed") else "-"
     error = ("force RMSE", _number(status.force_rmse, "{:.0f} meV/Å (last block, before learning from it)"))
+    if status.models_total is not None:
+        return [("models", f"{status.models_done}/{status.models_total}"), ("elapsed", duration(status.elapsed))]
     cost = [("DFT calls", _calls(status)), ("elapsed", duration(status.elapsed)), ("time left", time_left)]
+    if status.steps_total is not None:
+        return [
+            ("labels", f"{status.labels + status.labels_reused}/{status.labels_total}"),
+            ("steps", f"{status.steps}/{status.steps_total}"),
+            ("outside", _outside(status)),
+            error,
+            *cost,
+        ]
     if status.labels_total is not None:
         return [
             ("round", f"{status.block}/{status.blocks}"),
@@ -63,6 +73,14 @@ def fields(status: RunStatus) -> list[tuple[str, str]]:
         ("chain", _chain(status)),
         *cost,
     ]
+
+
+def _outside(status: RunStatus) -> str:
+    """Return how many of the predictions that a label tested were wrong by more than the accuracy."""
+    text = f"{status.outside}/{status.interventions} interventions"
+    return text + (
+        f" = {status.outside / status.interventions:.2f}" if status.interventions and status.outside is not None else ""
+    )
 
 
 def _calls(status: RunStatus) -> str:
@@ -105,7 +123,7 @@ def _chain(status: RunStatus) -> str:
 def _title(status: RunStatus) -> str:
     """Return the name of the protocol."""
     name = status.workflow.removesuffix("WorkChain")
-    return "SLHMC" if name in ("Slhmc", "") else name
+    return {"Slhmc": "SLHMC", "": "SLHMC", "OnTheFly": "On-the-fly"}.get(name, name)
 
 
 def plain_line(status: RunStatus) -> str:
@@ -185,8 +203,12 @@ def render(status: RunStatus) -> Table:
         TextColumn(f"{_title(status)} <{status.pk}>"), BarColumn(bar_width=40), TextColumn("{task.percentage:.0f} %")
     )
     total, done = status.cycles_total, status.cycles_done
-    if status.labels_total is not None:
+    if status.models_total is not None:
+        total, done = status.models_total, status.models_done or 0
+    elif status.labels_total is not None:
         total, done = status.labels_total, status.labels + status.labels_reused
+    if status.steps_total is not None and status.steps is not None and status.steps * total > done * status.steps_total:
+        total, done = status.steps_total, status.steps
     bar.add_task("run", total=max(1, total), completed=done)
     table.add_row(bar)
     for name, value in fields(status):

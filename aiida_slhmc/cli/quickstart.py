@@ -94,6 +94,7 @@ def _discard(folder: Path) -> None:
 def _run(output: Path, *, seed: int, plain: bool, kept: bool) -> None:
     from aiida_slhmc.engine.runner import run_foreground
     from aiida_slhmc.provenance.audit import audit
+    from aiida_slhmc.report.page import write_report as write_page
     from aiida_slhmc.report.quickstart import won, write_report
     from aiida_slhmc.workflows.runfile import builder_from_run
 
@@ -116,10 +117,14 @@ def _run(output: Path, *, seed: int, plain: bool, kept: bool) -> None:
         report = audit(node)
         verdict = "passed" if report.passed else "FAILED: " + "; ".join(finding.message for finding in report.findings)
         click.echo(f"audit of <{node.pk}>: {verdict} ({report.processes} processes, {report.frames} frames traced)")
+    folder = output / "report"
+    page = write_page([run], folder, prefix=prefix() if kept else "aiida-slhmc", shown=str(folder / "report.html")).page
     click.echo(f"figures and tables: {output.resolve()}   ({time.monotonic() - started:.0f} s)")
+    click.echo(f"report: {page.resolve()}   (open it in a browser)")
     click.echo("\nNext:")
     if kept:
-        click.echo(f"  {prefix()} status {run.pk}\n  {prefix()} audit {run.pk}")
+        click.echo(f"  {prefix()} status {run.pk}")
+        click.echo(f"  {prefix()} audit {run.pk} --report {page}")
         click.echo(f"  AIIDA_PATH={_aiida_path()} verdi process status {run.pk}")
     else:
         click.echo("  aiida-slhmc quickstart --keep          keep the profile: status, audit, resume, verdi")

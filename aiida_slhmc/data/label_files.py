@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io import ParseError, read
+from ase.io import read
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
+
+from aiida_slhmc.analysis.files import KEYS, READ_ERRORS, find_property
 
 from .labels import as_stored
 
@@ -22,16 +24,11 @@ from .labels import as_stored
 EXTXYZ, VASPRUN, OUTCAR = "extxyz", "vasp-xml", "vasp-out"
 #: Files of a folder of VASP's, the exact one first: an OUTCAR has positions to 5 decimals.
 VASP_FILES = {"vasprun.xml": VASPRUN, "OUTCAR": OUTCAR}
-#: Where extended XYZ keeps energy, forces and stress, where nothing else is said. The free energy is the one that the
-#: forces are the gradient of.
-KEYS = {"energy": ("free_energy", "energy"), "forces": ("forces",), "stress": ("stress",)}
 #: What an OUTCAR says of its iterations: that EDIFF is reached it says of the last one in any case.
 LIMIT = re.compile(r"^\s*NELM\s*=\s*(\d+)", re.MULTILINE)
 ITERATION = re.compile(r"Iteration\s+(\d+)\(\s*(\d+)\)")
 #: Forces beyond this (eV/Å) are no label but another unit.
 MAX_FORCE = 500.0
-#: What readers raise at files that are not what their names say.
-READ_ERRORS = (ParseError, ElementTree.ParseError, ValueError, LookupError, OSError, AttributeError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,10 @@ def read_labels(path: Path, kind: str, keys: Mapping[str, str] | None = None, na
 
 
 def _labelled(atoms: Atoms, where: str, kind: str, keys: Mapping[str, tuple[str, ...]]) -> Labelled:
-    found = {what: _find(atoms, names) for what, names in keys.items()}
+    found = {what: find_property(atoms, names) for what, names in keys.items()}
     if kind != EXTXYZ:
         # Of VASP's two energies, that extrapolated to zero smearing has other forces.
-        found["energy"] = _find(atoms, ("free_energy",))
+        found["energy"] = find_property(atoms, ("free_energy",))
     for what in ("energy", "forces"):
         if found[what] is None:
             named = " or ".join(f"'{key}'" for key in keys[what])
@@ -148,16 +145,6 @@ def _labelled(atoms: Atoms, where: str, kind: str, keys: Mapping[str, tuple[str,
     }
     stated = atoms.info.get("level_hash")
     return Labelled(frame, None if stated is None else str(stated))
-
-
-def _find(atoms: Atoms, names: tuple[str, ...]) -> Any:
-    """Return the first of some properties that a structure has, wherever ASE's reader put it."""
-    results = getattr(atoms.calc, "results", {})
-    for name in names:
-        for place in (results, atoms.info, atoms.arrays):
-            if name in place and place[name] is not None:
-                return place[name]
-    return None
 
 
 def _check_convergence(path: Path, where: str) -> None:

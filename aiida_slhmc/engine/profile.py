@@ -55,6 +55,8 @@ def isolated_profile(path: Path) -> Profile:
     from aiida.manage.configuration import get_config, reset_config
     from aiida.manage.configuration.settings import AiiDAConfigDir
 
+    from aiida_slhmc.data import trust
+
     manager = get_manager()
     if AiiDAConfigDir.get() != folder:
         loaded = manager.get_profile()
@@ -67,11 +69,14 @@ def isolated_profile(path: Path) -> Profile:
         config = get_config(create=True)
         if PROFILE not in config.profile_names:
             _create_profile(config)
+            trust.begin()
         before = manager.get_profile() if manager.profile_storage_loaded else None
         profile = manager.load_profile(PROFILE, allow_switch=True)
         if before is None or before.uuid != profile.uuid:
             tune_sqlite()  # once: it replaces the session, from which nodes that are in use would be detached
         prepare_localhost(profile, scratch=path / "scratch")
+        if not trust.path().exists():
+            trust.adopt()  # a profile from before there was a list
     return profile
 
 
@@ -129,6 +134,36 @@ def load_existing(profile_name: str | None = None) -> Profile:
         known = ", ".join(config.profile_names) or "none"
         raise NoProfile(f"there is no AiiDA profile {name!r} (there are: {known}): {hint}")
     return load_profile(name, allow_switch=True)
+
+
+def open_archive(path: Path) -> Profile:
+    """Load an archive as a profile that can only be read: nothing is imported, and no configuration is changed.
+
+    Args:
+        path: the archive.
+
+    Returns:
+        The loaded profile.
+
+    Raises:
+        NoProfile: the file is no archive that this version of AiiDA can read.
+    """
+    from aiida.common.exceptions import CorruptStorage, IncompatibleStorageSchema, UnreachableStorage
+    from aiida.manage import get_manager
+    from aiida.manage.configuration import get_config, load_profile
+    from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+    from aiida.storage.sqlite_zip.migrator import validate_storage
+
+    path = path.resolve()
+    try:
+        validate_storage(path)  # before a profile that works is given up for one that does not
+    except (CorruptStorage, IncompatibleStorageSchema, UnreachableStorage) as error:
+        raise NoProfile(f"'{path}' cannot be opened as an archive: {' '.join(str(error).split())[:300]}") from error
+    get_config(create=True)
+    profile = SqliteZipBackend.create_profile(path)
+    load_profile(profile, allow_switch=True)
+    get_manager().get_profile_storage()
+    return profile
 
 
 def prepare_localhost(profile: Profile, scratch: Path | None = None) -> InstalledCode:

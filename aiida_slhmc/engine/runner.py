@@ -26,6 +26,7 @@ from aiida_slhmc.engine.claim import claimed
 LOGGER = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.1  # s, for children that live in another process
+TICK_SHARE = 0.05  # of the run's time, at most, for its display: what that looks up grows with the run
 GRACE = 10.0  # s, for the file transfers and submissions in flight when the user interrupts
 
 OnTick = Callable[[orm.ProcessNode], object]
@@ -341,7 +342,7 @@ class LocalRunner(Runner):
 
 
 class _Ticker:
-    """Calls back with the root node now and then, and survives what the callback raises."""
+    """Calls back with the root node now and then, seldom if that takes long, and survives what the callback raises."""
 
     def __init__(self, node: orm.ProcessNode, on_tick: OnTick, tick: float):
         self._node, self._on_tick, self._tick = node, on_tick, tick
@@ -349,10 +350,12 @@ class _Ticker:
 
     def __call__(self) -> None:
         """Call back if it is time."""
-        if time.monotonic() >= self._next:
+        started = time.monotonic()
+        if started >= self._next:
             with self:
                 self._on_tick(self._node)
-            self._next = time.monotonic() + self._tick
+            now = time.monotonic()
+            self._next = now + max(self._tick, (now - started) / TICK_SHARE)
 
     async def run(self) -> None:
         """Call back for ever, for the times when no process takes a step."""

@@ -18,6 +18,10 @@ class Purpose(IntEnum):
     DYNAMICS = 5
     EXCHANGE = 6
     SELECTION = 7
+    POSTERIOR = 8
+    BOOTSTRAP = 9
+    STRUCTURES = 10
+    REPLAY = 11
 
 
 def generator(seed: int, chain: int, cycle: int, purpose: Purpose) -> np.random.Generator:

@@ -17,12 +17,16 @@ from aiida_slhmc.targets.level import level_hash
 from aiida_slhmc.targets.process import ProcessTarget
 from aiida_slhmc.targets.registry import get_target
 
+from .findings import Finding, finding
 from .graph import Graph, closure, descendants, returned
+from .integrity import Contents, check_contents, check_ends, check_versions, read_contents
+from .steps import PREFIX, step_name
 
-PREFIX = "aiida.calculations:slhmc."
 LABELLING = "aiida.workflows:slhmc.label"
 #: Steps that make labels; so does any process that a labelling WorkChain called.
 LABEL_STEPS = {"label", "label.vasp", "import_labels"}
+#: Steps that make frames of a replay set, whose labels are not of the target: each frame is its own label.
+REPLAY_STEPS = {"replay_frames", "import_replay"}
 #: Steps that draw random numbers, and the input that carries their seed; of several chains, with a suffix for each.
 RANDOM_STEPS = {
     "propose": "stream",
@@ -33,21 +37,12 @@ RANDOM_STEPS = {
     "extend": "seed",
     "finetune": "seed",
     "dynamics": "seed",
+    "replay_frames": "seed",
+    "posterior": "stream",
+    "explore": "stream",
+    "compare_sample": "seed",
+    "random_structures": "seed",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Name one fault: its kind, the node, and what is wrong in one sentence."""
-
-    kind: str
-    pk: int
-    uuid: str
-    message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for JSON."""
-        return asdict(self)
 
 
 @dataclass
@@ -84,8 +79,10 @@ def audit(root: orm.ProcessNode) -> AuditReport:
     target for another plugin's process and agrees with the level of theory; every step that draws random numbers has
     its seed as an input, and that seed is a declared one; every frame of every dataset is, to the bit, the label that
     it names, and that label was made by a labelling process; every label that a labelling WorkChain returned, its own
-    or one that was known before, is of the structure and of the level of theory that it was asked for; no process is
-    unfinished. A run that still goes on is no fault of another that reuses its labels.
+    or one that was known before, is of the structure and of the level of theory that it was asked for; every file has
+    the hash that it was stored under, every model and every block of frames that which is recorded of it; every process
+    says with which versions it was run, and none is unfinished or broke off. A run that still goes on is no fault of
+    another that reuses its labels.
 
     :param root: a process.
     :returns: the report.
@@ -105,12 +102,12 @@ def audit(root: orm.ProcessNode) -> AuditReport:
         *_unfinished(concerned),
     ]
     findings += _labellings(graph, processes)
-    traced, faults = _frames(graph, [node for node in data if isinstance(node, DatasetData)])
+    contents = read_contents([*data, *processes])
+    findings += check_contents([*data, *processes], contents)
+    findings += check_ends(processes)
+    findings += check_versions(graph, processes)
+    traced, faults = _frames(graph, [node for node in data if isinstance(node, DatasetData)], contents)
     return AuditReport(int(root.pk or 0), len(processes), len(data), traced, findings + faults)
-
-
-def _finding(kind: str, node: orm.Node, message: str) -> Finding:
-    return Finding(kind, int(node.pk or 0), node.uuid, message)
 
 
 def _declared(graph: Graph, processes: Iterable[orm.ProcessNode]) -> dict[str, orm.Node]:
@@ -144,7 +141,7 @@ def _written(graph: Graph, processes: Iterable[orm.ProcessNode]) -> tuple[dict[s
         inputs = graph.inputs(process)
         problem = target.mismatch(inputs, level.get_dict())
         if problem:
-            faults.append(_finding("level", process, f"{process.process_label} <{process.pk}>: {problem}."))
+            faults.append(finding("level", process, f"{process.process_label} <{process.pk}>: {problem}."))
         else:
             found.update({node.uuid: node for node in inputs.values()})
     return found, faults
@@ -154,7 +151,7 @@ def _orphans(graph: Graph, data: Iterable[orm.Data], declared: dict[str, orm.Nod
     for node in data:
         if graph.creator(node) is None and node.uuid not in declared:
             message = f"{type(node).__name__} <{node.pk}> has no creator and is not a declared input of the run."
-            yield _finding("orphan", node, message)
+            yield finding("orphan", node, message)
 
 
 def _seeds(graph: Graph, processes: Iterable[orm.ProcessNode], declared: dict[str, orm.Node]) -> Iterable[Finding]:
@@ -167,13 +164,11 @@ def _seeds(graph: Graph, processes: Iterable[orm.ProcessNode], declared: dict[st
         inputs = graph.inputs(process)
         carriers = [node for name, node in inputs.items() if name == port or name.startswith(f"{port}_")]
         if not carriers:
-            yield _finding(
-                "seed", process, f"{kind} <{process.pk}> draws random numbers, but '{port}' is not an input."
-            )
+            yield finding("seed", process, f"{kind} <{process.pk}> draws random numbers, but '{port}' is not an input.")
         for carrier in carriers:
             value = carrier.get_dict().get("seed") if isinstance(carrier, orm.Dict) else getattr(carrier, "value", None)
             if value not in seeds:
-                yield _finding("seed", process, f"{kind} <{process.pk}> used the seed {value}, which no run declared.")
+                yield finding("seed", process, f"{kind} <{process.pk}> used the seed {value}, which no run declared.")
 
 
 def _labellings(graph: Graph, processes: Iterable[orm.ProcessNode]) -> Iterable[Finding]:
@@ -198,12 +193,12 @@ def _mismatch(
     what = f"label <{label.pk}> of {process.process_label or step_name(process)} <{process.pk}>"
     structure, level = inputs.get("structure"), inputs.get(level_port)
     if label.n_frames != 1:
-        yield _finding("label", label, f"{what} has {label.n_frames} frames, not one.")
+        yield finding("label", label, f"{what} has {label.n_frames} frames, not one.")
         return
     if isinstance(structure, orm.StructureData) and hash_of(structure) != frame_hash(label):
-        yield _finding("label", label, f"{what} is of another structure than was asked for.")
+        yield finding("label", label, f"{what} is of another structure than was asked for.")
     if not isinstance(level, orm.Dict) or level_hash(level.get_dict()) != label.level_hash:
-        yield _finding("label", label, f"{what} is of another level of theory than was asked for.")
+        yield finding("label", label, f"{what} is of another level of theory than was asked for.")
 
 
 def _makes_labels(graph: Graph, process: orm.ProcessNode) -> bool:
@@ -213,24 +208,15 @@ def _makes_labels(graph: Graph, process: orm.ProcessNode) -> bool:
     )
 
 
-def step_name(process: orm.ProcessNode) -> str | None:
-    """Return the name of a step of ours, whichever executor made it: ``propose``, ``label``, ...
-
-    :param process: a process.
-    """
-    kind = process.process_type or ""
-    return kind.removeprefix(PREFIX).removesuffix(".local") if kind.startswith(PREFIX) else None
-
-
 def _unfinished(processes: Iterable[orm.ProcessNode]) -> Iterable[Finding]:
     for process in processes:
         if not process.is_terminated:
-            yield _finding("unfinished", process, f"{process.process_label} <{process.pk}> has not ended.")
+            yield finding("unfinished", process, f"{process.process_label} <{process.pk}> has not ended.")
         elif not process.is_sealed:
-            yield _finding("unsealed", process, f"{process.process_label} <{process.pk}> ended but is not sealed.")
+            yield finding("unsealed", process, f"{process.process_label} <{process.pk}> ended but is not sealed.")
 
 
-def _frames(graph: Graph, datasets: Iterable[DatasetData]) -> tuple[int, list[Finding]]:
+def _frames(graph: Graph, datasets: Iterable[DatasetData], contents: Contents) -> tuple[int, list[Finding]]:
     """Trace every frame of every dataset; a chunk that several manifests name is traced once."""
     by_uuid = {node.uuid: node for node in graph.nodes.values()}
     faults: list[Finding] = []
@@ -244,13 +230,12 @@ def _frames(graph: Graph, datasets: Iterable[DatasetData]) -> tuple[int, list[Fi
             done.add(uuid)
             node = by_uuid.get(uuid)
             if not isinstance(node, FramesData):
-                faults.append(
-                    _finding("frame", dataset, f"chunk {uuid} of dataset <{dataset.pk}> is not in its graph.")
-                )
+                faults.append(finding("frame", dataset, f"chunk {uuid} of dataset <{dataset.pk}> is not in its graph."))
                 continue
-            if arrays_hash(node.arrays) != chunk["content_sha256"]:
-                faults.append(_finding("frame", node, f"chunk <{node.pk}> does not have the content that is recorded."))
-            found, problems = _trace(graph, by_uuid, node)
+            if arrays_hash(contents.arrays[int(node.pk or 0)]) != chunk["content_sha256"]:
+                message = f"chunk <{node.pk}> does not have the content that dataset <{dataset.pk}> names."
+                faults.append(finding("frame", node, message))
+            found, problems = _trace(graph, by_uuid, node, contents)
             traced += found
             faults.extend(problems)
     return traced, faults
@@ -267,37 +252,50 @@ def _manifest(graph: Graph, dataset: DatasetData) -> Iterable[Finding]:
             known.update(node.chunk_uuids)
     for uuid in dataset.chunk_uuids:
         if uuid not in known:
-            yield _finding("frame", dataset, f"chunk {uuid} of dataset <{dataset.pk}> is not linked to its making.")
+            yield finding("frame", dataset, f"chunk {uuid} of dataset <{dataset.pk}> is not linked to its making.")
 
 
-def _trace(graph: Graph, by_uuid: dict[str, orm.Node], chunk: FramesData) -> tuple[int, list[Finding]]:
+def _trace(
+    graph: Graph, by_uuid: dict[str, orm.Node], chunk: FramesData, contents: Contents
+) -> tuple[int, list[Finding]]:
     faults: list[Finding] = []
     traced = 0
     uuids = chunk.label_uuids
+    maker = graph.creator(chunk)
+    if maker is not None and step_name(maker) in REPLAY_STEPS:
+        return chunk.n_frames, []
     if len(uuids) != chunk.n_frames:
         return 0, [
-            _finding("frame", chunk, f"chunk <{chunk.pk}> names {len(uuids)} labels for {chunk.n_frames} frames.")
+            finding("frame", chunk, f"chunk <{chunk.pk}> names {len(uuids)} labels for {chunk.n_frames} frames.")
         ]
     ancestors = _ancestors(graph, chunk)
-    arrays = {name: chunk.get_array(name) for name in REQUIRED}
+    arrays = contents.arrays[int(chunk.pk or 0)]
+    if not set(REQUIRED) <= set(arrays):
+        # Told of as content that is missing.
+        return 0, []
     for row, uuid in enumerate(uuids):
         where = f"frame {row} of chunk <{chunk.pk}>"
         label = by_uuid.get(uuid)
         if not isinstance(label, FramesData):
-            faults.append(_finding("frame", chunk, f"{where}: its label {uuid} is not in the graph."))
+            faults.append(finding("frame", chunk, f"{where}: its label {uuid} is not in the graph."))
             continue
         creator = graph.creator(label)
         if uuid not in ancestors:
-            faults.append(_finding("frame", chunk, f"{where} is not linked to its label."))
+            faults.append(finding("frame", chunk, f"{where} is not linked to its label."))
         elif creator is None or not _makes_labels(graph, creator):
             faults.append(
-                _finding("frame", label, f"label <{label.pk}> of {where} was not made by a labelling process.")
+                finding("frame", label, f"label <{label.pk}> of {where} was not made by a labelling process.")
             )
-        elif not all(np.array_equal(arrays[name][row], label.get_array(name)[0], equal_nan=True) for name in REQUIRED):
-            faults.append(_finding("frame", chunk, f"{where} differs from its label <{label.pk}>."))
+        elif not _same(arrays, row, contents.arrays[int(label.pk or 0)]):
+            faults.append(finding("frame", chunk, f"{where} differs from its label <{label.pk}>."))
         else:
             traced += 1
     return traced, faults
+
+
+def _same(arrays: dict[str, Any], row: int, label: dict[str, Any]) -> bool:
+    """Return whether a frame is its label to the bit."""
+    return all(name in label and np.array_equal(arrays[name][row], label[name][0], equal_nan=True) for name in REQUIRED)
 
 
 def _ancestors(graph: Graph, chunk: orm.Node) -> set[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiida import orm
 from aiida.common.links import LinkType
 
+from .links import CALL, CREATE, INPUT, RETURN, neighbours
+
 #: How a node is made or called; RETURN only points at what another process made.
-MAKING = (LinkType.CREATE, LinkType.INPUT_CALC, LinkType.INPUT_WORK, LinkType.CALL_CALC, LinkType.CALL_WORK)
-INPUT = (LinkType.INPUT_CALC.value, LinkType.INPUT_WORK.value)
-CALL = (LinkType.CALL_CALC, LinkType.CALL_WORK)
-#: Nodes asked for in one query: SQLite limits the number of parameters.
-BATCH = 500
+MAKING = (*CREATE, *INPUT, *CALL)
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,9 @@ class Graph:
 
         :param node: a node of the graph.
         """
+        kinds = [kind.value for kind in INPUT]
         edges = self.incoming.get(_pk(node), [])
-        return {edge.label: self.nodes[edge.source] for edge in edges if edge.kind in INPUT}
+        return {edge.label: self.nodes[edge.source] for edge in edges if edge.kind in kinds}
 
     def created(self, process: orm.Node) -> list[orm.Node]:
         """Return the data nodes of the graph that a process created.
@@ -86,30 +85,6 @@ def _pk(node: orm.Node) -> int:
     return int(node.pk or 0)
 
 
-def _batches(values: Iterable[int]) -> Iterator[list[int]]:
-    ordered = sorted(values)
-    for start in range(0, len(ordered), BATCH):
-        yield ordered[start : start + BATCH]
-
-
-def _neighbours(
-    pks: Iterable[int], kinds: Iterable[LinkType], forward: bool
-) -> Iterator[tuple[int, orm.Node, str, str]]:
-    """Yield, for every link of some types, its near end, the node at its far end, its type and its label."""
-    types = [kind.value for kind in kinds]
-    for batch in _batches(pks):
-        query = orm.QueryBuilder()
-        query.append(orm.Node, filters={"id": {"in": batch}}, tag="near", project=["id"])
-        query.append(
-            orm.Node,
-            edge_filters={"type": {"in": types}},
-            edge_project=["type", "label"],
-            project=["*"],
-            **{"with_incoming" if forward else "with_outgoing": "near"},
-        )
-        yield from (tuple(row) for row in query.all())
-
-
 def descendants(root: orm.ProcessNode) -> dict[int, orm.Node]:
     """Return a process, all that it called, and all that these made or returned.
 
@@ -119,12 +94,12 @@ def descendants(root: orm.ProcessNode) -> dict[int, orm.Node]:
     frontier = {_pk(root)}
     while frontier:
         new = {}
-        for _, node, _, _ in _neighbours(frontier, CALL, forward=True):
+        for _, node, _, _ in neighbours(frontier, CALL, ["*"], forward=True):
             if _pk(node) not in found:
                 new[_pk(node)] = node
         found |= new
         frontier = set(new)
-    for _, node, _, _ in _neighbours(list(found), (LinkType.CREATE, LinkType.RETURN), forward=True):
+    for _, node, _, _ in neighbours(list(found), (*CREATE, *RETURN), ["*"], forward=True):
         found.setdefault(_pk(node), node)
     return found
 
@@ -134,7 +109,7 @@ def returned(processes: Iterable[orm.ProcessNode]) -> dict[tuple[int, str], orm.
 
     :param processes: the processes.
     """
-    links = _neighbours([_pk(process) for process in processes], (LinkType.RETURN,), forward=True)
+    links = neighbours([_pk(process) for process in processes], RETURN, ["*"], forward=True)
     return {(pk, label): node for pk, node, _, label in links}
 
 
@@ -147,7 +122,7 @@ def closure(root: orm.ProcessNode) -> Graph:
     frontier = set(graph.nodes)
     while frontier:
         new: dict[int, orm.Node] = {}
-        for target, node, kind, label in _neighbours(frontier, MAKING, forward=False):
+        for target, node, kind, label in neighbours(sorted(frontier), MAKING, ["*"], forward=False):
             graph.incoming.setdefault(target, []).append(Edge(_pk(node), target, kind, label))
             if _pk(node) not in graph.nodes:
                 new[_pk(node)] = node

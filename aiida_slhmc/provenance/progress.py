@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from aiida import orm
+from aiida.common.links import LinkType
 
 from aiida_slhmc.analysis import live
 from aiida_slhmc.analysis.doubts import too_short, warnings_of
@@ -22,8 +23,12 @@ KEYS = (
     "chain", "cycle", "phase", "accepted", "probability", "delta", "divergent", "label_failed", "length",
     "target_start", "target_end", "temperature",
 )  # fmt: skip
-#: The calcfunctions that write the history: a row a block, a row a round.
-HISTORY = {"process_type": {"or": [{"like": "%slhmc.history"}, {"like": "%slhmc.record_round"}]}}
+#: The calcfunctions that write the history: a row a block, a row a round, a row a group of labels.
+RECORDS = ("history", "record_round", "record_interventions")
+HISTORY = {"process_type": {"or": [{"like": f"%slhmc.{name}"} for name in RECORDS]}}
+#: The steps of on-the-fly learning that count labels, and those that make steps of dynamics.
+COUNTS = {"process_type": {"or": [{"like": "%slhmc.take_up"}, {"like": "%slhmc.go_without"}]}}
+EXPLORATIONS = {"process_type": {"like": "%slhmc.explore%"}}
 #: Number of the block in the call link label of its chains.
 BLOCK = re.compile(r"^block_(\d+)_")
 
@@ -40,7 +45,11 @@ class RunStatus:
     ``labels`` were computed by this run, ``labels_reused`` were known before and cost nothing, ``labels_failed`` never
     came; ``calls`` counts the attempts of the target's engine. ``labels_total`` is what a protocol without chains asks
     for in all (None for one with chains); its rounds count as blocks. ``rejected_unlabelled`` are the cycles that the
-    failure policy ``reject`` rejected because their label failed.
+    failure policy ``reject`` rejected because their label failed. ``models_done`` of ``models_total`` have been
+    compared (None for anything but a comparison).
+
+    On the fly, ``steps`` of ``steps_total`` steps of dynamics are made, ``interventions`` labels have tested a
+    prediction, and ``outside`` of them found its energy wrong by more than the accuracy.
     """
 
     pk: int
@@ -68,6 +77,12 @@ class RunStatus:
     rejected_unlabelled: int = 0
     workflow: str = "SlhmcWorkChain"
     labels_total: int | None = None
+    steps: int | None = None
+    steps_total: int | None = None
+    interventions: int | None = None
+    outside: int | None = None
+    models_done: int | None = None
+    models_total: int | None = None
     paused: list[str] = field(default_factory=list)
     acceptance_interval: list[float] | None = None
     creutz: float | None = None
@@ -203,6 +218,16 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         asked = n_blocks * rounds["trajectories"] * rounds["labels"]
         known = labels.computed + labels.reused
         remaining = elapsed / known * (asked - known) if known and not root.is_terminated else None
+    on_the_fly = _on_the_fly(root)
+    if on_the_fly is not None:
+        asked = _settings(root, "on_the_fly")["labels"]
+        n_blocks = max(len(rows) + (0 if root.is_terminated else 1), 1)
+        done_share = max((labels.computed + labels.reused) / asked, on_the_fly["steps"] / on_the_fly["steps_total"])
+        remaining = elapsed * (1.0 / done_share - 1.0) if done_share and not root.is_terminated else None
+    tests = _settings(root, "reference") if "comparison" not in root.inputs else {}
+    if tests:
+        asked = tests["frames"] + tests["random"]
+    done_models, total_models = _models(root)
     unlabelled = sum(bool(row["label_failed"]) for row in decisions)
     frozen = bool(decisions[-1]["phase"] == PRODUCTION) if decisions else blocks == 0
     return RunStatus(
@@ -212,7 +237,16 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         exit_status=root.exit_status,
         exit_message=root.exit_message,
         workflow=root.process_label or "",
-        phase=_phase(root, "rounds" if rounds else "production" if frozen or len(rows) >= blocks > 0 else "adaptive"),
+        phase=_phase(
+            root,
+            "rounds"
+            if rounds
+            else "on the fly"
+            if on_the_fly
+            else "production"
+            if frozen or len(rows) >= blocks > 0
+            else "adaptive",
+        ),
         block=min(len(rows) + 1, n_blocks),
         blocks=n_blocks,
         cycles_done=done,
@@ -225,6 +259,8 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         labels_failed=labels.failed,
         labels_total=asked,
         calls=labels.calls,
+        models_done=done_models,
+        models_total=total_models,
         rejected_unlabelled=unlabelled,
         length=decisions[-1]["length"] if decisions else None,
         force_rmse=_milli(errors.get("force_rmse")),
@@ -233,8 +269,54 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         remaining=remaining,
         paused=_paused(root),
         acceptance_interval=list(acceptance_interval(accepted, done, CONFIDENCE)) if done else None,
+        **(on_the_fly or {}),
         **_trust(root, decisions, judged, errors.get("energy_rmse_offset_removed"), _training_warnings(rows)),
     )
+
+
+def _on_the_fly(root: orm.WorkChainNode) -> dict[str, Any] | None:
+    """Return how far on-the-fly learning is; None for another protocol."""
+    if not _settings(root, "on_the_fly"):
+        return None
+    calibration = latest_made(root, COUNTS, output="calibration")
+    exploration = latest_made(root, EXPLORATIONS, output="exploration")
+    counts = calibration.get_dict() if calibration is not None else {"interventions": 0, "outside": 0, "step": 0}
+    explored = exploration.get_dict() if exploration is not None else counts
+    dynamics = _settings(root, "dynamics")
+    return {
+        "steps": max(counts["step"], explored["step"]),
+        "steps_total": dynamics["samples"] * dynamics["thinning"],
+        "interventions": counts["interventions"],
+        "outside": counts["outside"],
+    }
+
+
+def latest_made(root: orm.WorkChainNode, steps: dict[str, Any], cls: type = orm.Dict, output: str = "%") -> Any:
+    """Return what the latest of some steps of a run made; None if none has ended.
+
+    :param root: node of the run.
+    :param steps: filter on the steps that the run itself called.
+    :param cls: class of what they made.
+    :param output: pattern of the link label.
+    """
+    query = orm.QueryBuilder()
+    query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
+    query.append(orm.ProcessNode, with_incoming="root", tag="step", filters=steps)
+    edge = {"type": LinkType.CREATE.value, "label": {"like": output}}
+    query.append(cls, with_incoming="step", edge_filters=edge, tag="made", project=["*"])
+    # By time: an archive that is imported numbers its nodes anew.
+    found = query.order_by({"made": [{"ctime": "desc"}, {"id": "desc"}]}).limit(1).first()
+    return found[0] if found else None
+
+
+def _models(root: orm.WorkChainNode) -> tuple[int | None, int | None]:
+    """Return how many models a comparison has done, and of how many; None for anything else."""
+    if "candidates" not in root.inputs:
+        return None, None
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
+    ended = {"attributes.sealed": True, "process_type": {"like": "%slhmc.candidate"}}
+    done = query.append(orm.WorkChainNode, with_incoming="root", filters=ended).count()
+    return done, len(root.inputs.candidates)
 
 
 def _phase(root: orm.WorkChainNode, otherwise: str) -> str:
@@ -314,19 +396,23 @@ def _n_atoms(root: orm.WorkChainNode) -> int | None:
     return len(found[0]) if found else None
 
 
+def last_history(root: orm.WorkChainNode) -> orm.Dict | None:
+    """Return the history of a run as far as it is written; None before its first block has ended.
+
+    :param root: node of the run.
+    """
+    return latest_made(root, HISTORY)
+
+
 def _last_history(root: orm.WorkChainNode) -> dict[str, Any] | None:
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-    query.append(orm.CalcFunctionNode, with_incoming="root", tag="record", filters=HISTORY)
-    query.append(orm.Dict, with_incoming="record", project=["attributes"])
-    histories = [dict(attributes) for (attributes,) in query.all()]
-    return max(histories, key=lambda history: len(history["blocks"])) if histories else None
+    found = last_history(root)
+    return None if found is None else dict(found.get_dict())
 
 
 def _paused(root: orm.WorkChainNode) -> list[str]:
-    """Return why chains wait: only children pause, and a walk over all descendants would cost seconds a look."""
+    """Return why a run waits: it or its children pause; a walk over all descendants would cost seconds a look."""
     query = orm.QueryBuilder()
     query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
     query.append(orm.WorkChainNode, with_incoming="root", filters={"attributes.paused": True}, project=["*"])
-    nodes = [node for node in query.all(flat=True) if not node.is_terminated]
+    nodes = [node for node in [root, *query.all(flat=True)] if node.paused and not node.is_terminated]
     return [node.process_status or f"process {node.pk} is paused" for node in nodes]

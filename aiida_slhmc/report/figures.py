@@ -60,19 +60,19 @@ def prequential_errors(
 
     :param blocks: rows of the history, with ``errors`` and ``foundation_errors`` (eV/Å, eV/atom).
     :param folder: where the files go.
-    :param chains: number of chains.
+    :param chains: number of chains; 0: the run has none, and its labels are counted instead of cycles.
     :param name: of the files.
     :returns: paths of PNG, PDF and CSV.
     :raises ValueError: if no block has errors.
     """
-    places, rows = tables.block_rows(blocks, chains), tables.error_rows(blocks, chains)
+    places, rows = tables.places(blocks, chains), tables.error_rows(blocks, chains)
     with style.styled():
         figure = style.new_figure(style.COLUMN, 2.9)
         top, bottom = figure.subplots(2, 1, sharex=True)
         panels.errors(top, rows, places, "force_rmse", FORCE_TITLE)
         panels.errors(bottom, rows, places, "energy_rmse", ENERGY_TITLE)
         panels.legend_above(top, ncols=2)
-        bottom.set_xlabel("cycle")
+        bottom.set_xlabel("cycle" if chains else "label (DFT call)")
         figure.align_ylabels()
         paths = style.save(figure, folder, name)
     return [*paths, style.write_table(folder, name, rows)]

@@ -39,6 +39,15 @@ def cycle_axis(axes: Axes, rows: Sequence[Row]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
+def few_ticks(axes: Axes, count: int = 4) -> None:
+    """Mark few numbers on the vertical axis.
+
+    :param axes: the panel.
+    :param count: of intervals, at most.
+    """
+    axes.yaxis.set_major_locator(MaxNLocator(count))
+
+
 def legend_above(axes: Axes, **options: Any) -> None:
     """Put the legend above the panel, where it can hide nothing.
 
@@ -146,7 +155,13 @@ def errors(axes: Axes, rows: Sequence[Row], places: Sequence[Row], quantity: str
 
 
 def distribution(
-    axes: Axes, densities: Sequence[Row], distances: Sequence[Row], *, reference: str, pair: tuple[str, str]
+    axes: Axes,
+    densities: Sequence[Row],
+    distances: Sequence[Row],
+    *,
+    reference: str,
+    pair: tuple[str, str],
+    looks: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> None:
     """Draw the distributions of the nearest-neighbour distance; W1 and the noise floor stand in the legend.
 
@@ -155,13 +170,14 @@ def distribution(
     :param distances: of :func:`tables.distance_rows`.
     :param reference: name of the sample that is drawn as an area.
     :param pair: element symbols.
+    :param looks: colour, marker and line style by name; None: those of the samples' roles.
     """
     edges = [*(row["left"] for row in densities), densities[-1]["right"]]
     names = [key.removeprefix("density_") for key in densities[0] if key.startswith("density_")]
     known = {row["sample"]: row for row in distances if math.isfinite(row["w1"])}
     floors = sorted(1000 * row["floor"] for row in known.values() if math.isfinite(row["floor"]))
     for index, name in enumerate(sorted(names, key=lambda name: name == reference)):
-        colour, _, line = style.role(name, index)
+        colour, _, line = looks[name] if looks is not None else style.role(name, index)
         values = [row[f"density_{name}"] for row in densities]
         text = style.label(name)
         if name in known:
@@ -190,11 +206,20 @@ def _milli(value: float, error: float) -> str:
     return f"{1000 * value:.1f}" + (f" ± {1000 * error:.1f}" if math.isfinite(error) else "")
 
 
-def traces(axes: Axes, rows: Sequence[Row]) -> None:
+def traces(
+    axes: Axes,
+    rows: Sequence[Row],
+    title: str = "energy − mean (eV)",
+    step: str = "cycle",
+    names: Sequence[str] | None = None,
+) -> None:
     """Draw the energy of every chain's states, repeats included, about the mean of all.
 
     :param axes: where.
     :param rows: of :func:`tables.trace_rows`.
+    :param title: of the vertical axis, where it is another quantity.
+    :param step: what a chain goes on by.
+    :param names: of the chains; None: their numbers.
     """
     chains = sorted({row["chain"] for row in rows})
     for index, chain in enumerate(chains):
@@ -202,33 +227,38 @@ def traces(axes: Axes, rows: Sequence[Row]) -> None:
         # The step shows how long a state was held.
         axes.step(
             [row["cycle"] for row in own], [row["deviation"] for row in own], where="mid", linewidth=0.9,
-            color=style.CHAINS[index % len(style.CHAINS)], label=f"chain {chain}",
+            color=style.CHAINS[index % len(style.CHAINS)],
+            label=f"chain {chain}" if names is None else names[chain],
         )  # fmt: skip
     axes.axhline(0.0, color=style.GREY, linewidth=0.5, zorder=0)
     low, high = min(row["cycle"] for row in rows), max(row["cycle"] for row in rows)
     axes.set_xlim(low - 0.5, high + 0.5)
-    axes.set_xlabel("cycle")
-    axes.set_ylabel("energy − mean (eV)")
+    axes.set_xlabel(step)
+    axes.set_ylabel(title)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     if len(chains) <= MAX_TICKS:
-        legend_above(axes, ncols=len(chains))
+        legend_above(axes, ncols=min(4, len(chains)))
 
 
-def autocorrelations(axes: Axes, rows: Sequence[Row], observable: Mapping[str, Any]) -> None:
+def autocorrelations(
+    axes: Axes, rows: Sequence[Row], observable: Mapping[str, Any], name: str = "energy", steps: str = "cycles"
+) -> None:
     """Draw the autocorrelation function of the energy; what follows from it stands above.
 
     :param axes: where.
     :param rows: of :func:`tables.autocorrelation_rows`.
     :param observable: ``tau`` (cycles), ``tau_error``, ``ess``, ``rhat`` of the energy, each may be None.
+    :param name: of the quantity, where it is another.
+    :param steps: what a chain goes on by, in the plural.
     """
-    axes.set_xlabel("lag (cycles)")
-    axes.set_ylabel("energy autocorrelation")
+    axes.set_xlabel(f"lag ({steps})")
+    axes.set_ylabel(f"{name} autocorrelation")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if not rows:
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "too few cycles", transform=axes.transAxes, ha="center", va="center", color=style.GREY)
+        axes.text(0.5, 0.5, f"too few {steps}", transform=axes.transAxes, ha="center", va="center", color=style.GREY)
         return
     tau = observable.get("tau")
     # Several times tau show the decay; the rest is noise.
@@ -242,7 +272,7 @@ def autocorrelations(axes: Axes, rows: Sequence[Row], observable: Mapping[str, A
     words = []
     if tau is not None:
         error = observable.get("tau_error")
-        words.append(rf"$\tau$ = {tau:.1f}" + ("" if error is None else f" ± {error:.1f}") + " cycles")
+        words.append(rf"$\tau$ = {tau:.1f}" + ("" if error is None else f" ± {error:.1f}") + f" {steps}")
     if observable.get("ess") is not None:
         words.append(f"{observable['ess']:.0f} independent")
     if observable.get("rhat") is not None:

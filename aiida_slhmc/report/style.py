@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from .svg import points_of, svg_of
 
 #: Palette of Okabe and Ito (2008): told apart with every common form of colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -29,6 +33,16 @@ ROLES: dict[str, tuple[str, str, str]] = {
     "adapted": (BLUE, "o", "-"),
     "reference": (BLACK, "D", "-"),
     "slhmc": (GREEN, "^", "-."),
+}
+#: Likewise of the protocols of fine-tuning; a protocol with several settings takes them in turn.
+PROTOCOLS: dict[str, tuple[str, str, str]] = {
+    "foundation": (VERMILLION, "s", "--"),
+    "slhmc": (BLUE, "o", "-"),
+    "relabel": (ORANGE, "v", ":"),
+    "naive": (PURPLE, "P", "-."),
+    "periodic": (SKY, "X", (0, (4, 1.2))),  # type: ignore[dict-item]
+    "on_the_fly": (GREEN, "^", "-"),
+    "reference": (BLACK, "D", "-"),
 }
 SPARE = ((PURPLE, "v", ":"), (ORANGE, "P", "-."), (SKY, "X", "--"))
 
@@ -68,6 +82,10 @@ SETTINGS: Any = {
 }
 
 
+#: Where figures are collected for a page, and whether files are written too.
+_PAGE: ContextVar[tuple[list[Drawing], bool, str] | None] = ContextVar("page", default=None)
+
+
 def role(name: str, index: int = 0) -> tuple[str, str, str]:
     """Return colour, marker and line style of a sample or model.
 
@@ -75,6 +93,17 @@ def role(name: str, index: int = 0) -> tuple[str, str, str]:
     :param index: tells further names apart.
     """
     return ROLES.get(name, SPARE[index % len(SPARE)])
+
+
+def protocol(name: str, index: int = 0) -> tuple[str, str, Any]:
+    """Return colour, marker and line style of a protocol.
+
+    :param name: ``foundation``, ``slhmc``, ..., where there are several settings of one with a number behind.
+    :param index: tells names apart that have no place of their own.
+    """
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    return (CHAINS[index % len(CHAINS)], "osv^PXDh"[index % 8], ("-", "--", "-.", ":")[index % 4])
 
 
 def label(name: str) -> str:
@@ -102,14 +131,49 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
     return Figure(figsize=(width, height), layout=layout)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Hold a figure for a page.
+
+    :param name: of its files.
+    :param svg: an element that can stand in a page.
+    :param points: of :func:`.svg.points_of`.
+    """
+
+    name: str
+    svg: str
+    points: list[list[Any]]
+
+
+@contextmanager
+def drawing(files: bool = True, part: str = "") -> Iterator[list[Drawing]]:
+    """Collect the figures that are saved inside.
+
+    :param files: whether they are written as PNG and PDF too.
+    :param part: of the page that they are for: tells figures of one name apart.
+    """
+    found: list[Drawing] = []
+    token = _PAGE.set((found, files, part))
+    try:
+        yield found
+    finally:
+        _PAGE.reset(token)
+
+
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG (200 dpi) and PDF; equal figures give equal files.
 
     :param figure: what to write.
     :param folder: made if it is not there.
     :param name: of the files, without an ending.
-    :returns: the paths.
+    :returns: the paths; none where only a page wants the figure.
     """
+    page = _PAGE.get()
+    if page is not None:
+        found, files, part = page
+        found.append(Drawing(name, svg_of(figure, f"{part}{name}"), points_of(figure)))
+        if not files:
+            return []
     folder.mkdir(parents=True, exist_ok=True)
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
     figure.savefig(png, metadata={"Software": None})

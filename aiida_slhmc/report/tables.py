@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,38 @@ def proposal_rows(endpoints: Mapping[str, ArrayLike]) -> list[Row]:
     ]
 
 
+def label_rows(blocks: Sequence[Block]) -> list[Row]:
+    """Return the place of every block among the labels of a run without chains, as if a label were a cycle.
+
+    :param blocks: rows of the history: ``labels``.
+    :returns: ``block``, ``first_cycle``, ``last_cycle``, ``frozen``, as of :func:`block_rows`; a block without a label
+        ends where it begins.
+    """
+    rows: list[Row] = []
+    spent = 0
+    for index, block in enumerate(blocks):
+        first = spent + 1
+        spent += int(block["labels"])
+        rows.append({"block": index, "first_cycle": first, "last_cycle": max(first, spent), "frozen": False})
+    return rows
+
+
+def places(blocks: Sequence[Block], chains: int) -> list[Row]:
+    """Return where the blocks of a history stand on the horizontal axis.
+
+    :param blocks: rows of the history.
+    :param chains: number of chains; 0: the run has none, and its labels are counted instead of cycles.
+    """
+    return block_rows(blocks, chains) if chains else label_rows(blocks)
+
+
 def error_rows(blocks: Sequence[Block], chains: int = 1) -> list[Row]:
     """Return the prequential errors block by block: each model on labels that it was not trained on.
 
     :param blocks: rows of the history with ``errors`` (the current model's) and ``foundation_errors``: ``force_rmse``
         (eV/Å), ``energy_rmse_offset_removed`` (eV/atom), each with ``..._error``. Until a block has foundation errors,
         the current model is the foundation model.
-    :param chains: number of chains.
+    :param chains: number of chains; 0: the run has none, and its labels are counted instead of cycles.
     :returns: ``block``, ``first_cycle``, ``last_cycle``, ``frozen``, ``model`` (``adapted`` or ``foundation``),
         ``force_rmse`` and ``force_rmse_error`` (meV/Å), ``energy_rmse`` and ``energy_rmse_error`` (meV/atom, offset
         removed).
@@ -111,7 +137,7 @@ def error_rows(blocks: Sequence[Block], chains: int = 1) -> list[Row]:
     """
     rows: list[Row] = []
     untrained = True
-    for place, block in zip(block_rows(blocks, chains), blocks, strict=True):
+    for place, block in zip(places(blocks, chains), blocks, strict=True):
         untrained = untrained and not block.get("foundation_errors")
         foundation = block.get("errors") if untrained else block.get("foundation_errors")
         for model, errors in (("foundation", foundation), ("adapted", block.get("errors"))):
@@ -157,42 +183,81 @@ def density_rows(samples: Mapping[str, ArrayLike], bin_width: float) -> list[Row
     ]
 
 
+@dataclass(frozen=True)
+class Diagnostic:
+    """Name a number of the diagnostics of chains.
+
+    :param quantity: as it is shown.
+    :param at: its place in the report: keys, joined by dots.
+    :param unit: as it is shown.
+    :param error: place of its error, or of the lower and upper end of its interval.
+    :param factor: of the number that is shown over the stored one.
+    :param error_factor: likewise of the error; None: the same.
+    :param digits: after the point, where there is no error.
+    """
+
+    quantity: str
+    at: str
+    unit: str = ""
+    error: str = ""
+    factor: float = 1.0
+    error_factor: float | None = None
+    digits: int = 3
+
+
+def diagnostics(report: Mapping[str, Any]) -> list[Diagnostic]:
+    """Return the numbers that the diagnostics of chains hold, in the order in which they are shown.
+
+    :param report: of :func:`aiida_slhmc.analysis.chains.diagnose`, or what a run's ``diagnostics`` node holds.
+    """
+    an_atom = MILLI / report["n_atoms"] if report["n_atoms"] else math.nan
+    found = [
+        Diagnostic("acceptance", "acceptance.value", error="acceptance.interval"),
+        Diagnostic("mean acceptance probability", "acceptance.mean_probability",
+                   error="acceptance.mean_probability_error"),
+        Diagnostic("<exp(-delta/kT)>", "creutz.mean", error="creutz.error"),
+        Diagnostic("model error implied by the acceptance", "model_error.implied_per_atom", "meV/atom",
+                   "model_error.implied_error", error_factor=an_atom),
+        Diagnostic("measured energy RMSE", "model_error.measured_per_atom", "meV/atom"),
+        Diagnostic("cycles without a label", "divergent.fraction"),
+        Diagnostic("displacement per DFT call", "displacement.per_label", "Å"),
+    ]  # fmt: skip
+    if "volume" in report["observables"]:
+        found.append(Diagnostic("|change of ln V| per DFT call", "displacement.log_volume_per_label"))
+    for name, group in report["observables"].items():
+        what, at = name.replace("_", " "), f"observables.{name}"
+        found += [
+            Diagnostic(f"{what}: mean", f"{at}.mean", group["unit"], f"{at}.error"),
+            Diagnostic(f"{what}: autocorrelation time", f"{at}.tau", "cycles", f"{at}.tau_error"),
+            Diagnostic(f"{what}: effective samples", f"{at}.ess", digits=1),
+            Diagnostic(f"{what}: effective samples per DFT call", f"{at}.ess_per_label", digits=2),
+            Diagnostic(f"{what}: R-hat", f"{at}.rhat"),
+        ]
+    return found
+
+
 def diagnostics_rows(report: Mapping[str, Any]) -> list[Row]:
     """Return the diagnostics of chains, one number a row.
 
     :param report: of :func:`aiida_slhmc.analysis.chains.diagnose`, or what a run's ``diagnostics`` node holds.
     :returns: ``quantity``, ``value``, ``error`` (NaN where there is none), ``unit``.
     """
-    acceptance, errors, creutz = report["acceptance"], report["model_error"], report["creutz"]
-    low, high = acceptance["interval"]
-    moved, divergent = report["displacement"], report["divergent"]
-    implied_error = errors["implied_error"]
-    if implied_error is not None:
-        implied_error *= MILLI / report["n_atoms"]
-    found: list[tuple[str, Any, Any, str]] = [
-        ("acceptance", acceptance["value"], (high - low) / 2, ""),
-        ("mean acceptance probability", acceptance["mean_probability"], acceptance["mean_probability_error"], ""),
-        ("<exp(-delta/kT)>", creutz["mean"], creutz["error"], ""),
-        ("model error implied by the acceptance", errors["implied_per_atom"], implied_error, "meV/atom"),
-        ("measured energy RMSE", errors["measured_per_atom"], None, "meV/atom"),
-        ("cycles without a label", divergent["fraction"], None, ""),
-        ("displacement per DFT call", moved["per_label"], None, "Å"),
-    ]
-    if "volume" in report["observables"]:
-        found.append(("|change of ln V| per DFT call", moved["log_volume_per_label"], None, ""))
-    for name, group in report["observables"].items():
-        what = name.replace("_", " ")
-        found += [
-            (f"{what}: mean", group["mean"], group["error"], group["unit"]),
-            (f"{what}: autocorrelation time", group["tau"], group["tau_error"], "cycles"),
-            (f"{what}: effective samples", group["ess"], None, ""),
-            (f"{what}: effective samples per DFT call", group["ess_per_label"], None, ""),
-            (f"{what}: R-hat", group["rhat"], None, ""),
-        ]
-    return [
-        {"quantity": name, "value": number(value), "error": number(error), "unit": unit}
-        for name, value, error, unit in found
-    ]
+    rows = []
+    for one in diagnostics(report):
+        error = _at(report, one.error) if one.error else None
+        if isinstance(error, Sequence):
+            error = (error[1] - error[0]) / 2
+        factor = one.factor if one.error_factor is None else one.error_factor
+        value = one.factor * number(_at(report, one.at))
+        rows.append({"quantity": one.quantity, "value": value, "error": factor * number(error), "unit": one.unit})
+    return rows
+
+
+def _at(report: Mapping[str, Any], place: str) -> Any:
+    found: Any = report
+    for key in place.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def trace_rows(chain: ArrayLike, cycle: ArrayLike, energies: ArrayLike) -> list[Row]:

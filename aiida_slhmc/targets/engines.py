@@ -232,6 +232,13 @@ class AseTarget(Target):
         if not isinstance(arguments, Mapping):
             raise ValueError(f"the parameter 'arguments' must be a mapping, not {arguments!r}.")
 
+    def names_code(self, level: Mapping[str, Any]) -> bool:
+        """Return that it does: a class of any package, and arguments that may hold a command.
+
+        :param level: level of theory.
+        """
+        return True
+
     def has_stress(self, level: Mapping[str, Any]) -> bool:
         """Return whether the calculator says that it has a stress.
 

@@ -92,6 +92,13 @@ class Target:
         """
         return True
 
+    def names_code(self, level: Mapping[str, Any]) -> bool:
+        """Return whether the parameters name code or commands, so that computing with a foreign level would run them.
+
+        :param level: normalised level of theory.
+        """
+        return False
+
 
 def atom_in_a_box(number: int, edges: tuple[float, float, float], *, pbc: bool = True) -> Atoms:
     """Return one atom in the middle of a box.

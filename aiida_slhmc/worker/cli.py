@@ -15,7 +15,7 @@ from .errors import TaskError, need
 
 TASKS = (
     "propose", "propose_many", "label", "predict", "finetune", "dynamics", "describe", "posterior_update",
-    "predict_ensemble",
+    "predict_ensemble", "explore", "coverage", "replay_frames",
 )  # fmt: skip
 
 #: Where an engine writes its own output in the folder of a job.

@@ -18,6 +18,8 @@ TABLE = Path(__file__).parents[1] / "workflows" / "protocols" / "finetune.yaml"
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "start": ("previous", "foundation"),
+    "strategy": ("naive", "multihead", "frozen", "lora", "scratch"),
+    "frozen_layers": ("embedding", "interactions", "products"),
     "e0": ("foundation", "estimated", "average", "isolated"),
     "dtype": ("float64", "float32"),
     "scheduler": ("plateau", "cosine", "constant"),
@@ -25,6 +27,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 #: Smallest and largest value, and whether None (off) is allowed.
 BOUNDS: dict[str, tuple[float, float, bool]] = {
+    "lora_rank": (1, 1024, False),
+    "lora_alpha": (1e-6, 1e6, False),
+    "replay_weight": (1e-9, 1e9, False),
+    "replay_frames": (1, 100_000_000, True),
+    "committee": (1, 16, False),
     "max_epochs": (1, 100_000, False),
     "patience": (1, 100_000, False),
     "batch_size": (1, 100_000, False),
@@ -70,7 +77,20 @@ class Hyperparameters:
     """Hold the settings of one fine-tuning, checked.
 
     :param start: which model the training starts from: 'previous' or 'foundation'. The caller acts on it.
+    :param strategy: which weights move: 'naive' (all), 'multihead' (all, on a replay set too, which has a head of its
+        own), 'frozen' (those above a layer), 'lora' (low-rank adapters, merged at the end), 'scratch' (all, from random
+        ones).
+    :param frozen_layers: 'embedding', 'interactions' (and all before) or 'products' (and all before) stay as they are:
+        MACE's --freeze 1, 5 and 6. Only for 'frozen'.
+    :param lora_rank: of the adapters. Only for 'lora'.
+    :param lora_alpha: the adapters' product is multiplied by alpha/rank. Only for 'lora'.
+    :param replay_weight: of a replayed frame in the loss, where one of the target has 1. Only for 'multihead'.
+    :param replay_frames: most frames of the replay set that are trained on; None takes all. Only for 'multihead'.
     :param e0: policy for the reference energies: 'foundation', 'estimated', 'average' or 'isolated'.
+    :param committee: how many models are trained, each with random numbers of its own; the first is the result, all
+        together say how sure it is.
+    :param bootstrap: whether the further members of a committee train on frames drawn with replacement from those to
+        train on. From one start and on the same frames, members differ by the order of their batches alone.
     :param dtype: precision of the training and of the result: 'float64' or 'float32'.
     :param max_epochs: most epochs.
     :param patience: epochs without a better validation loss before the training stops.
@@ -91,7 +111,15 @@ class Hyperparameters:
     """
 
     start: str
+    strategy: str
+    frozen_layers: str
+    lora_rank: int
+    lora_alpha: float
+    replay_weight: float
+    replay_frames: int | None
     e0: str
+    committee: int
+    bootstrap: bool
     dtype: str
     max_epochs: int
     patience: int
@@ -133,6 +161,12 @@ class Hyperparameters:
             raise TaskError(
                 "bad_input", "energy_weight, forces_weight and stress_weight are all 0: nothing to train on."
             )
+        if checked["strategy"] == "multihead" and checked["e0"] == "average":
+            raise TaskError(
+                "bad_input",
+                "e0 'average' cannot be had with the strategy 'multihead': both heads share the weights that hold the "
+                "binding energy, which 'average' counts a second time in one of them; take 'estimated'.",
+            )
         return cls(**checked)
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,7 +190,7 @@ def _check(name: str, kind: str, value: Any) -> Any:
         raise TaskError("bad_input", f"{name} must be a finite number{' or null' if optional else ''}, not {value!r}.")
     if not low <= value <= high:
         raise TaskError("bad_input", f"{name} must lie between {low:g} and {high:g}, not {value!r}.")
-    if kind == "int":
+    if kind.startswith("int"):
         if value != int(value):
             raise TaskError("bad_input", f"{name} must be a whole number, not {value!r}.")
         return int(value)

@@ -116,13 +116,24 @@ def langevin(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Any:
     :param rng: where the numbers come from: momenta first, then the noise.
     :raises TaskError: ``missing_dependency`` for an ASE before 3.27.
     """
+    atoms.set_momenta(draw(atoms.get_masses(), settings.temperature, rng))
+    return baoab(atoms, settings, rng)
+
+
+def baoab(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Any:
+    """Return ASE's Langevin dynamics from the momenta that the atoms have.
+
+    :param atoms: with momenta and a calculator.
+    :param settings: temperature, time step, thermostat time.
+    :param rng: where the noise comes from.
+    :raises TaskError: ``missing_dependency`` for an ASE before 3.27.
+    """
     try:
         from ase.md.langevinbaoab import LangevinBAOAB
     except ImportError as error:
         raise TaskError(
             "missing_dependency", "the method 'langevin' needs ase 3.27 or newer: pip install ase."
         ) from error
-    atoms.set_momenta(draw(atoms.get_masses(), settings.temperature, rng))
     return LangevinBAOAB(
         atoms,
         settings.timestep * units.fs,

@@ -28,6 +28,7 @@ from .graphs import GraphBuilder, atomic_numbers, collate, head_index, heads_of,
 __all__ = [
     "MacePotential",
     "describe",
+    "describe_model",
     "file_sha256",
     "load",
     "read",
@@ -125,11 +126,12 @@ def load(path: str | Path, sha256: str | None = None, precision: str | None = No
     return _LOADED[found, precision]
 
 
-def save(model: torch.nn.Module, path: str | Path) -> None:
+def save(model: torch.nn.Module, path: str | Path) -> bytes:
     """Write a model to a file that MACE reads.
 
     :param model: the model; its weights are made trainable, as in the files that MACE writes.
     :param path: where to.
+    :returns: what was written.
     """
     for parameter in model.parameters():
         parameter.requires_grad = True
@@ -137,6 +139,7 @@ def save(model: torch.nn.Module, path: str | Path) -> None:
     torch.save(model, buffer)
     # In one go, so that a failure while pickling leaves no half a file.
     Path(path).write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def state_sha256(model: torch.nn.Module) -> str:
@@ -173,11 +176,19 @@ def describe(path: str | Path) -> dict[str, Any]:
         (eV, by symbol, of each head), parameters, interactions, versions of torch, mace and e3nn.
     :raises TaskError: ``bad_input`` if the file is missing or not a MACE model.
     """
+    content = _bytes(Path(path))
+    return describe_model(_unpickle(content, Path(path).name), content)
+
+
+def describe_model(model: torch.nn.Module, content: bytes) -> dict[str, Any]:
+    """Return what identifies a model that is loaded, as :func:`describe` does.
+
+    :param model: the model.
+    :param content: of its file.
+    """
     import e3nn
     from ase.data import chemical_symbols
 
-    content = _bytes(Path(path))
-    model = _unpickle(content, Path(path).name)
     symbols = [chemical_symbols[number] for number in atomic_numbers(model)]
     energies = torch.atleast_2d(model.atomic_energies_fn.atomic_energies)
     heads = heads_of(model)

@@ -16,7 +16,7 @@ from aiida_slhmc.numerics.randomness import Purpose, generator
 from .errors import TaskError, need
 from .graphs import head_index
 from .hyperparameters import Hyperparameters
-from .models import describe, read, reference_energies, save
+from .models import describe_model, read, reference_energies, save
 from .posterior.chain import Chain, Trace
 from .posterior.ensemble import Heads, stack
 from .posterior.likelihood import ForceHead
@@ -73,7 +73,7 @@ def posterior_update(payload: Mapping[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         before = _errors(model, data)
         chain = Chain(model, head, centres, accuracy, settings)
-        rng = generator(int(payload["seed"]), number, update, Purpose.TRAINING)
+        rng = generator(int(payload["seed"]), number, update, Purpose.POSTERIOR)
         traces.append(chain.run(data, newest, rng))
         rows.append({
             "errors": {"before": before, "after": _errors(model, data)},
@@ -86,8 +86,7 @@ def posterior_update(payload: Mapping[str, Any]) -> dict[str, Any]:
     paths = []
     for number, (model, _) in enumerate(members):
         path = out / f"member-{number}.model"
-        save(model, path)
-        rows[number]["description"] = describe(path)
+        rows[number]["description"] = describe_model(model, save(model, path))
         paths.append(str(path))
     heads = out / "heads.npz"
     Heads(

@@ -138,3 +138,28 @@ def test_compare_takes_chains() -> None:
     assert chains.mean == pytest.approx(np.concatenate([one, two[:150]]).mean())
     with pytest.raises(ValueError, match="frame"):
         distributions.compare([], one, rng=rng)
+
+
+def test_frames_of_several_sizes_are_compared_as_frames_of_one() -> None:
+    """Of equal sizes, ragged frames give exactly what a table gives; of others, W1 is that of all values."""
+    rng = np.random.default_rng(3)
+    one, two = rng.normal(size=(60, 4)), rng.normal(0.2, 1.0, size=(50, 4))
+    table = distributions.compare(one, two, rng=np.random.default_rng(0), resamples=50)
+    ragged = distributions.compare(
+        distributions.Ragged.of(list(one)),
+        [distributions.Ragged.of(list(two))],
+        rng=np.random.default_rng(0),
+        resamples=50,
+    )
+    assert table.as_dict() == pytest.approx(ragged.as_dict(), rel=1e-12)
+
+    frames = [rng.normal(size=size) for size in (1, 3, 2, 5, 4, 1, 1, 2)]
+    uneven = distributions.Ragged.of(frames)
+    assert (len(uneven), uneven.size) == (8, 19)
+    np.testing.assert_allclose(uneven.frame_means(), [frame.mean() for frame in frames])
+    np.testing.assert_array_equal(uneven[[3, 0, 3]], np.concatenate([frames[3], frames[0], frames[3]]))
+    np.testing.assert_array_equal(uneven[:2], np.concatenate(frames[:2]))
+    mixed = distributions.compare(uneven, two, rng=rng, resamples=50)
+    assert mixed.w1 == pytest.approx(distributions.wasserstein(np.concatenate(frames), two))
+    assert mixed.mean == pytest.approx(np.mean([frame.mean() for frame in frames]))
+    assert mixed.floor > 0

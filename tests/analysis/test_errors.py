@@ -192,3 +192,29 @@ def test_bad_input_is_named() -> None:
             predicted_energies=labels["energies"],
             predicted_forces=labels["forces"],
         )
+
+
+def test_a_model_is_judged_on_the_block_after_its_labels_by_hand() -> None:
+    """Prequential: after t labels with energies 1, 2, ..., t the model predicts their mean (t + 1)/2 for the next k.
+
+    The squared error of label i is (i - (t + 1)/2)², its mean over i = t + 1, ..., t + k that of the closed form; with
+    the mean error taken out, the variance (k² - 1)/12 of k consecutive integers is left, whatever t. Forces that are
+    predicted to be zero miss by their own root mean square.
+    """
+    k, n_atoms = 30, 6
+    rng = np.random.default_rng(0)
+    for t in (30, 60, 390):
+        labels = np.arange(t + 1, t + k + 1, dtype=float)
+        forces = rng.normal(size=(k, n_atoms, 3))
+        found = errors.model_errors(
+            energies=labels,
+            forces=forces,
+            predicted_energies=np.full(k, (t + 1) / 2),
+            predicted_forces=np.zeros((k, n_atoms, 3)),
+        )
+        mean = (t + k) / 2
+        assert found["energy_offset"] == pytest.approx(-mean / n_atoms, rel=1e-12)
+        assert found["energy_rmse"] == pytest.approx(np.sqrt(mean**2 + (k**2 - 1) / 12) / n_atoms, rel=1e-12)
+        assert found["energy_rmse_offset_removed"] == pytest.approx(np.sqrt((k**2 - 1) / 12) / n_atoms, rel=1e-12)
+        assert found["force_rmse"] == pytest.approx(np.sqrt(np.mean(forces**2)), rel=1e-12)
+        assert found["n_frames"] == k

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from aiida_slhmc.cli.main import main
+from aiida_slhmc.workflows.runfile import WORKFLOWS
 
 
 def test_every_command_has_a_line_of_help():
@@ -26,7 +27,7 @@ def test_help_loads_neither_torch_nor_mace():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("workflow", ["slhmc", "naive", "periodic", "relabel"])
+@pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_the_protocols_of_each_workflow(workflow):
     lines = CliRunner().invoke(main, ["protocols", workflow]).output.splitlines()
     assert [line.split()[:2] for line in lines] == [[workflow, name] for name in ("fast", "balanced", "paper")]

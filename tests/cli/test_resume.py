@@ -62,19 +62,19 @@ class Session:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def launch(self, driver=None):
-        return self.start(sys.executable, "-W", "ignore", "-c", LAUNCH, self.folder, json.dumps(driver or {}))
+    def launch(self, driver=None, program=LAUNCH):
+        return self.start(sys.executable, "-W", "ignore", "-c", program, self.folder, json.dumps(driver or {}))
 
-    def look(self):
-        out = self.start(sys.executable, "-W", "ignore", "-c", LOOK, self.folder).communicate(timeout=600)[0]
+    def look(self, program=LOOK):
+        out = self.start(sys.executable, "-W", "ignore", "-c", program, self.folder).communicate(timeout=600)[0]
         return json.loads(out.split("RESULT")[1])
 
-    def wait_for_cycles(self, number, timeout=600):
+    def wait_for_cycles(self, number, step="metropolis", timeout=600):
         """Wait until the run has made some decisions, as a user would look: from outside."""
         import sqlite3
 
         deadline = time.monotonic() + timeout
-        query = "select count(*) from db_dbnode where process_type like '%slhmc.metropolis'"
+        query = f"select count(*) from db_dbnode where process_type like '%slhmc.{step}'"
         while time.monotonic() < deadline:
             for file in self.folder.glob(".aiida/repository/*/database.sqlite"):
                 try:

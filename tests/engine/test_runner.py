@@ -46,6 +46,23 @@ def test_a_tree_runs_to_its_end_with_ticks_that_may_fail(caplog):
     assert any("a broken display" in str(record.exc_info) for record in caplog.records)
 
 
+@pytest.mark.usefixtures("no_polling")
+def test_a_display_that_takes_long_is_called_seldom():
+    """What a status looks up grows with the run: called at every step it would take more time than the run itself."""
+    spent = []
+
+    def on_tick(node):
+        began = time.monotonic()
+        time.sleep(0.02)
+        spent.append((began, time.monotonic()))
+
+    inputs = {"blocks": orm.Int(2), "children": orm.Int(2), "cycles": orm.Int(1)}
+    run_foreground(toys.Parent, inputs, on_tick=on_tick, tick=0.0)
+    assert len(spent) >= 2
+    for (began, ended), (again, _) in itertools.pairwise(spent):
+        assert again - ended >= 0.99 * (ended - began) / engine.TICK_SHARE
+
+
 def test_builders_are_accepted_and_their_inputs_checked():
     builder = toys.Child.get_builder()
     builder.start = orm.Int(3)

@@ -29,7 +29,7 @@ def test_learns_and_says_how(tmp_path):
     assert errors["parent"]["energy_mev_per_atom"] > 1000 > 10 > errors["initial"]["energy_mev_per_atom"]
     assert result["description"] == models.describe(out)
     assert result["hyperparameters"] == {**protocol("fast"), "max_epochs": 4}
-    assert result["frames"] == {"train": 9, "valid": 3, "test": 0}
+    assert result["frames"] == {"train": 9, "distinct": 9, "valid": 3, "test": 0}
     assert result["wall_time"] > 0
 
 
@@ -163,7 +163,7 @@ def test_without_validation_frames_the_training_frames_judge(tmp_path):
     values["split"] = [np.zeros(4, dtype=int)]
     result = finetune(values)
     assert result["validated_on"] == "train"
-    assert result["frames"] == {"train": 4, "valid": 0, "test": 0}
+    assert result["frames"] == {"train": 4, "distinct": 4, "valid": 0, "test": 0}
     assert result["improved"]
 
 
@@ -174,7 +174,7 @@ def test_frames_of_several_sizes_and_without_stress(tmp_path):
     values["frames"].append(large)
     values["split"].append(np.array([0, 1]))
     result = finetune(values)
-    assert result["frames"] == {"train": 4, "valid": 2, "test": 0}
+    assert result["frames"] == {"train": 4, "distinct": 4, "valid": 2, "test": 0}
     assert result["errors"]["best"]["stress_mev_per_cubic_angstrom"] is not None
 
 
@@ -295,3 +295,50 @@ def test_reaches_what_mace_run_train_reaches(tmp_path):
     assert best[key] < 0.5 * initial[key]
     assert judged[key] < 0.5 * initial[key]
     assert best[key] == pytest.approx(judged[key], rel=0.3)
+
+
+def test_a_committee_is_as_many_trainings_with_their_own_seeds(tmp_path):
+    """The first member is the model that a training without a committee gives."""
+    single = finetune(payload(tmp_path / "single.model", count=4, seed=3))
+    values = payload(tmp_path / "new.model", count=4, seed=3, committee=3)
+    values["members"] = [{"model": str(MODEL), "seed": seed, "out": str(tmp_path / f"{seed}.model")} for seed in (4, 5)]
+    result = finetune(values)
+    hashes = [record["description"]["state_sha256"] for record in (result, *result["committee"])]
+    assert hashes[0] == single["description"]["state_sha256"]
+    assert len(set(hashes)) == 3
+    assert [record["seed"] for record in result["committee"]] == [4, 5]
+    assert [models.describe(record["model"])["state_sha256"] for record in result["committee"]] == hashes[1:]
+    assert all(record["curve"]["epoch"] == [0, 1, 2] for record in result["committee"])
+
+
+def test_few_frames_in_one_batch_make_equal_members_unless_they_are_resampled(tmp_path):
+    spread = {}
+    for bootstrap in (False, True):
+        values = payload(tmp_path / "new.model", count=4, max_epochs=1, learning_rate=1e-3, committee=2)
+        values["hyperparameters"]["bootstrap"] = bootstrap
+        values["members"] = [{"model": str(MODEL), "seed": 1, "out": str(tmp_path / "1.model")}]
+        result = finetune(values)
+        first, second = result["errors"]["best"], result["committee"][0]["errors"]["best"]
+        spread[bootstrap] = abs(first["loss"] - second["loss"]) / first["loss"]
+        assert result["committee"][0]["frames"]["distinct"] == (2 if bootstrap else 3)
+        assert result["frames"]["distinct"] == 3
+    assert spread[False] < 1e-9 < 1e-3 < spread[True]
+
+
+def test_a_committee_whose_size_and_members_disagree(tmp_path):
+    with pytest.raises(TaskError, match="committee of 2, but 1 models"):
+        finetune(payload(tmp_path / "new.model", committee=2))
+
+
+def test_a_member_that_diverges_leaves_no_part_of_a_committee(tmp_path):
+    values = payload(tmp_path / "new.model", count=4, committee=2)
+    broken = models.read(MODEL)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(np.nan)
+    (tmp_path / "in").mkdir()
+    models.save(broken, tmp_path / "in" / "broken.model")
+    values["members"] = [{"model": str(tmp_path / "in" / "broken.model"), "seed": 1, "out": str(tmp_path / "1.model")}]
+    with pytest.raises(TaskError) as caught:
+        finetune(values)
+    assert caught.value.kind in ("diverged", "bad_input")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

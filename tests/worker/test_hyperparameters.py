@@ -1,12 +1,13 @@
 import dataclasses
 
 import pytest
+import yaml
 
 from aiida_slhmc.worker.errors import TaskError
-from aiida_slhmc.worker.hyperparameters import BOUNDS, CHOICES, Hyperparameters, protocol
+from aiida_slhmc.worker.hyperparameters import BOUNDS, CHOICES, TABLE, Hyperparameters, protocol
 
 
-@pytest.mark.parametrize("name", ["fast", "balanced", "paper"])
+@pytest.mark.parametrize("name", yaml.safe_load(TABLE.read_text())["protocols"])
 def test_protocols_are_complete_and_valid(name):
     complete = protocol(name)
     assert set(complete) == {field.name for field in dataclasses.fields(Hyperparameters)}
@@ -26,6 +27,31 @@ def test_paper_protocol_is_the_paper():
     assert (paper["energy_weight"], paper["forces_weight"], paper["stress_weight"]) == (1.0, 100.0, 0.0)
     assert (paper["weight_decay"], paper["amsgrad"], paper["clip_grad"], paper["ema_decay"]) == (5e-7, True, 10.0, None)
     assert (paper["e0"], paper["start"]) == ("average", "previous")
+
+
+def test_the_settings_of_wong_and_yang():
+    values = protocol("wong-yang")
+    assert (values["strategy"], values["start"], values["replay_weight"]) == ("multihead", "foundation", 0.1)
+    assert (values["energy_weight"], values["forces_weight"], values["stress_weight"]) == (1.0, 10.0, 10.0)
+    assert (values["learning_rate"], values["max_epochs"], values["patience"]) == (1e-4, 250, 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "average", "clip"),
+    [
+        ("naive", 1e-3, 0.999, 1.0),
+        ("frozen", 1e-3, 0.999, 1.0),
+        ("lora", 1e-2, 0.99, 10.0),
+        ("multihead", 1e-4, 0.9999, 1.0),
+        ("scratch", 1e-2, 0.99, 10.0),
+    ],
+)
+def test_each_strategy_has_what_maces_developers_recommend(name, rate, average, clip):
+    """Tompa et al., arXiv:2606.12704, and the guide of MACE's documentation."""
+    values = protocol(name)
+    assert values["strategy"] == name
+    assert (values["learning_rate"], values["ema_decay"], values["clip_grad"]) == (rate, average, clip)
+    assert (values["weight_decay"], values["e0"]) == (0.0, "estimated")
 
 
 def test_what_is_left_out_takes_the_protocols_value():

@@ -16,6 +16,7 @@ from aiida_slhmc.targets.level import normalise
 from aiida_slhmc.worker import label as labelling
 from aiida_slhmc.worker.errors import TaskError
 from aiida_slhmc.workflows.label import LabelWorkChain
+from aiida_slhmc.workflows.settings import EXECUTOR
 from tests.fixtures import RIGHT, analytic_builder, einstein, rutile
 
 BUDGET = {"chains": 1, "blocks": 1, "cycles": 4, "production_cycles": 0}
@@ -224,7 +225,7 @@ def label_of(level, timeout=None, attempts=2, code=None, **options):
         "target": target,
         "failure": orm.Dict({"attempts": attempts, "policy": "stop", "timeout": timeout}),
         "labelling": orm.Dict({"reuse": True, "warm_start": False}),
-        "executor": orm.Dict(dict.fromkeys(("propose", "label", "finetune", "predict", "dynamics"), where)),
+        "executor": orm.Dict(dict.fromkeys(EXECUTOR, where)),
     }
     return run_foreground(LabelWorkChain, inputs)
 

@@ -17,7 +17,7 @@ from aiida_slhmc.workflows.runfile import rutile
 DYNAMICS = {"samples": 6, "discard": 1, "thinning": 3}
 
 
-def builder(process, seed=4, **overrides):
+def builder(process, seed=4, replay=None, **overrides):
     moved = rutile()
     moved.rattle(0.03, seed=1)
     return process.get_builder_from_protocol(
@@ -26,6 +26,7 @@ def builder(process, seed=4, **overrides):
         level={"engine": "chgnet", "functional": "r2SCAN"},
         seed=seed,
         protocol="fast",
+        replay=replay,
         overrides={
             "dynamics": DYNAMICS,
             "finetune": {"max_epochs": 2},

@@ -201,11 +201,12 @@ class EnsemblePotential:
     :param ensemble: the members.
     :param numbers: (N,) atomic numbers.
     :param pbc: (3,) whether each direction is periodic.
+    :param stress: whether to give the stress, where there is one.
     :raises TaskError: ``bad_input`` for an unknown element.
     """
 
-    def __init__(self, ensemble: Ensemble, numbers: ArrayLike, pbc: ArrayLike):
-        self.ensemble = ensemble
+    def __init__(self, ensemble: Ensemble, numbers: ArrayLike, pbc: ArrayLike, stress: bool = True):
+        self.ensemble, self.stress = ensemble, stress
         self._numbers = np.asarray(numbers, dtype=np.int64)
         self._pbc = [bool(value) for value in np.asarray(pbc)]
         ensemble.build.node_attributes(self._numbers)
@@ -217,10 +218,11 @@ class EnsemblePotential:
 
         :param positions: (N, 3) in Å.
         :param cell: (3, 3) in Å, rows are lattice vectors.
-        :returns: mean energy in eV, forces in eV/Å, stress in eV/Å³ (None unless periodic in all directions).
+        :returns: mean energy in eV, forces in eV/Å, stress in eV/Å³ (None unless periodic in all directions, and asked
+            for).
         """
         graph = self.ensemble.build(self._numbers, positions, cell, self._pbc)
-        prediction = self.ensemble.predict(graph, stress=all(self._pbc))
+        prediction = self.ensemble.predict(graph, stress=self.stress and all(self._pbc))
         self.last = prediction
         stress: Any = None if prediction.stress is None else prediction.stress[0]
         return Evaluation(float(prediction.energy[0]), prediction.forces, stress)

@@ -99,12 +99,13 @@ def _check_finite(frame: Frame, where: str) -> None:
             raise TaskError("bad_input", f"the {name} of {where} is not finite: such a label cannot be trained on.")
 
 
-def graphs(frames: Sequence[Frame], model: torch.nn.Module, head: int) -> list[AtomicData]:
+def graphs(frames: Sequence[Frame], model: torch.nn.Module, head: int, weight: float = 1.0) -> list[AtomicData]:
     """Return MACE's graphs of labelled frames, in the model's precision.
 
     :param frames: the frames.
     :param model: whose elements, cut-off and precision count.
     :param head: number of the head to train.
+    :param weight: of each frame in the loss.
     :raises TaskError: ``bad_input`` for an element that the model does not know.
     """
     table = AtomicNumberTable(atomic_numbers(model))
@@ -124,6 +125,7 @@ def graphs(frames: Sequence[Frame], model: torch.nn.Module, head: int) -> list[A
                 cell=frame.cell,
                 pbc=frame.pbc,
                 head=heads[head],
+                weight=weight,
             )
             data.append(AtomicData.from_config(configuration, z_table=table, cutoff=float(model.r_max), heads=heads))
     return data

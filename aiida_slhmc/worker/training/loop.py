@@ -147,12 +147,14 @@ def evaluate(model: torch.nn.Module, data: Sequence[AtomicData], settings: Hyper
 def optimizer(model: torch.nn.Module, settings: Hyperparameters) -> torch.optim.Optimizer:
     """Return Adam with MACE's groups: only linear and product weights decay.
 
-    :param model: the model.
+    :param model: the model; weights that ask for no gradient are left out.
     :param settings: learning rate, weight decay, AMSGrad.
     """
     decay: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         decays = name.startswith("products.") or (
             name.startswith("interactions.") and ("linear.weight" in name or "skip_tp_full.weight" in name)
         )
@@ -224,7 +226,7 @@ def train(
 ) -> Outcome:
     """Train a model in place; it ends with the weights of the epoch whose validation loss was least, 0 included.
 
-    :param model: the model.
+    :param model: the model; weights that ask for no gradient stay as they are.
     :param train_data: graphs to train on, at least one.
     :param valid_data: graphs to judge by, at least one.
     :param settings: the hyperparameters.
@@ -255,11 +257,10 @@ def _train(
         shuffle=True,
         generator=torch.Generator().manual_seed(seed),
     )
-    for parameter in model.parameters():
-        parameter.requires_grad = True
+    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     adam = optimizer(model, settings)
     schedule = Schedule(adam, settings)
-    average = None if settings.ema_decay is None else ExponentialMovingAverage(model.parameters(), settings.ema_decay)
+    average = None if settings.ema_decay is None else ExponentialMovingAverage(moving, settings.ema_decay)
     untrained = evaluate(model, valid_data, settings)
     limit = RUNAWAY * max(untrained.loss, _label_scale(valid_data, settings))
     if not math.isfinite(untrained.loss):
