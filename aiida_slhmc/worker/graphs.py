@@ -9,6 +9,7 @@ from typing import Any
 import mace  # noqa: F401  (before torch and e3nn: it sets how they load pickles)
 import numpy as np
 import torch
+from e3nn.o3._spherical_harmonics import _spherical_harmonics
 from mace.data.neighborhood import get_neighborhood
 from numpy.typing import NDArray
 
@@ -38,9 +39,23 @@ def unprofiled() -> Iterator[None]:
     e3nn's parts of a model are TorchScript. By default torch profiles their first call and then runs them rewritten, so
     that the first result of a process differs from the later ones in its last bits, and a proposal can be neither
     reversed nor replayed exactly. Without the rewriting every call is the same function; it costs nothing to speak of.
+
+    What other code of the process has had rewritten (MACE's own ASE calculator on the same machine, for one) would go
+    on being used: one function of e3nn belongs to no model but to the process, so it is made to forget that.
     """
+    if _is_rewritten(_spherical_harmonics):
+        _spherical_harmonics._debug_flush_compilation_cache()
     with torch.jit.optimized_execution(False):
         yield
+
+
+def _is_rewritten(function: torch.jit.ScriptFunction) -> bool:
+    """Return whether torch has rewritten a function of TorchScript after having profiled it."""
+    try:
+        function.get_debug_state()
+    except RuntimeError:  # torch has no other word for it: there is no state of a rewritten function
+        return False
+    return True
 
 
 def atomic_numbers(model: torch.nn.Module) -> list[int]:

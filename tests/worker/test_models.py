@@ -139,6 +139,23 @@ def test_equals_the_ase_calculator(repeat):
         np.testing.assert_allclose(answer.stress, atoms.get_stress(voigt=False), rtol=0, atol=1e-10)
 
 
+def test_nothing_else_in_the_process_changes_a_bit():
+    """MACE's own calculator leaves e3nn's function rewritten, which gives other last bits."""
+    atoms = rutile()
+    atoms.rattle(0.05, seed=3)
+    potential = models.MacePotential(MODEL, atoms.numbers, atoms.pbc)
+    before = potential.evaluate(atoms.positions, atoms.cell[:])
+    calculator = MACECalculator(str(MODEL), device="cpu", default_dtype="float64")
+    for other in rattled(4, seed=5):
+        other.calc = calculator
+        other.get_forces()
+    for again in (potential, models.MacePotential(MODEL, atoms.numbers, atoms.pbc)):
+        after = again.evaluate(atoms.positions, atoms.cell[:])
+        assert after.energy == before.energy
+        assert np.array_equal(after.forces, before.forces)
+        assert np.array_equal(after.stress, before.stress)
+
+
 def test_without_periodicity_there_is_no_stress():
     atoms = rutile()
     atoms.pbc = False
