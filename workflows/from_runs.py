@@ -70,7 +70,7 @@ def details_of(run: orm.WorkChainNode, protocol: str) -> orm.Dict:
     :param run: of a protocol.
     :param protocol: name shared with its replicas.
     """
-    from aiida_slhmc.provenance.progress import label_counts
+    from aiida_slhmc.provenance.label_cost import label_counts
 
     counts = label_counts(run)
     labels = {"spent": counts.computed + counts.reused, "calls": counts.calls, "reused": counts.reused}

@@ -23,8 +23,9 @@ from aiida_slhmc.analysis.samples import Plan, analyse, make_plan, units_of
 from aiida_slhmc.calculations.compare import sample_arrays
 from aiida_slhmc.data import DatasetData, FramesData
 
+from .label_cost import label_counts
 from .links import CREATE, called, neighbours
-from .progress import label_counts, latest_made
+from .progress import latest_made
 from .steps import step_of
 
 #: How a sample is analysed that no comparison has planned.

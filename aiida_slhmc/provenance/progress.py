@@ -16,7 +16,8 @@ from aiida_slhmc.analysis.doubts import too_short, warnings_of
 from aiida_slhmc.analysis.series import CONFIDENCE
 from aiida_slhmc.calculations.streams import PRODUCTION
 from aiida_slhmc.numerics.diagnostics import acceptance_interval
-from aiida_slhmc.workflows.label import LabelWorkChain
+
+from .label_cost import label_counts
 
 #: What is read of a decision.
 KEYS = (
@@ -117,77 +118,16 @@ def run_decisions(root: orm.WorkChainNode) -> list[dict[str, Any]]:
     )
     query.append(
         orm.Dict, with_incoming="decide", edge_filters={"label": "decision"}, tag="decision",
-        project=["id", "attributes"],
+        project=["ctime", "id", "attributes"],
     )  # fmt: skip
     found = []
-    for pk, attributes, label in query.all():
+    for *fell, attributes, label in query.all():
         row = {key: attributes.get(key) for key in KEYS}
         row["labelled"] = not (row["divergent"] or row["label_failed"])
         block = BLOCK.match(label or "")
-        found.append((pk, row | {"block": int(block.group(1)) if block else 0}))
+        found.append((fell, row | {"block": int(block.group(1)) if block else 0}))
+    # By time: an archive that is imported numbers its nodes anew.
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
-
-
-@dataclass
-class LabelCounts:
-    """Count the labels of a run: what they cost and where they come from.
-
-    ``calls`` are attempts of the target's engine (DFT calls), those that failed included; ``computed`` labels were
-    computed by this run, ``reused`` ones were known before and cost no call; ``failed`` ones never came.
-    """
-
-    calls: int = 0
-    computed: int = 0
-    reused: int = 0
-    failed: int = 0
-
-
-def label_counts(root: orm.WorkChainNode) -> LabelCounts:
-    """Return how many labels a run asked for so far, and what they cost.
-
-    :param root: node of a WorkChain that labels, or whose children do.
-    """
-    counts = LabelCounts()
-    for below in (False, True):
-        statuses = dict(_labellings(root, below))
-        attempts = _attempts(root, below)
-        counts.calls += sum(attempts.values())
-        for pk, status in statuses.items():
-            if status == 0:
-                counts.computed += pk in attempts
-                counts.reused += pk not in attempts
-            elif status is not None:
-                counts.failed += 1
-    return counts
-
-
-def _labelling_query(root: orm.WorkChainNode, below: bool, project: list[str]) -> orm.QueryBuilder:
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
-    if below:
-        query.append(orm.WorkChainNode, with_incoming="root", tag="chain")
-    query.append(LabelWorkChain, with_incoming="chain" if below else "root", tag="labelling", project=project)
-    return query
-
-
-def _labellings(root: orm.WorkChainNode, below: bool) -> list[tuple[int, int | None]]:
-    """Return primary key and exit status of the labelling WorkChains that a run, or its chains, called."""
-    return [(pk, status) for pk, status in _labelling_query(root, below, ["id", "attributes.exit_status"]).all()]
-
-
-def _attempts(root: orm.WorkChainNode, below: bool) -> dict[int, int]:
-    """Return how often each of them called the engine."""
-    query = _labelling_query(root, below, ["id"])
-    query.append(
-        orm.ProcessNode,
-        with_incoming="labelling",
-        edge_filters={"label": {"like": "attempt_%"}},
-        project=["id"],
-    )
-    found: dict[int, int] = {}
-    for labelling, _ in query.all():
-        found[labelling] = found.get(labelling, 0) + 1
-    return found
 
 
 def run_status(root: orm.WorkChainNode) -> RunStatus:
@@ -237,16 +177,7 @@ def run_status(root: orm.WorkChainNode) -> RunStatus:
         exit_status=root.exit_status,
         exit_message=root.exit_message,
         workflow=root.process_label or "",
-        phase=_phase(
-            root,
-            "rounds"
-            if rounds
-            else "on the fly"
-            if on_the_fly
-            else "production"
-            if frozen or len(rows) >= blocks > 0
-            else "adaptive",
-        ),
+        phase=_phase(root, bool(rounds), on_the_fly is not None, frozen or len(rows) >= blocks > 0),
         block=min(len(rows) + 1, n_blocks),
         blocks=n_blocks,
         cycles_done=done,
@@ -319,8 +250,14 @@ def _models(root: orm.WorkChainNode) -> tuple[int | None, int | None]:
     return done, len(root.inputs.candidates)
 
 
-def _phase(root: orm.WorkChainNode, otherwise: str) -> str:
-    return "done" if root.is_finished_ok else otherwise
+def _phase(root: orm.WorkChainNode, rounds: bool, on_the_fly: bool, production: bool) -> str:
+    if root.is_finished_ok:
+        return "done"
+    if rounds:
+        return "rounds"
+    if on_the_fly:
+        return "on the fly"
+    return "production" if production else "adaptive"
 
 
 def _training_warnings(rows: list[dict[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aiida_slhmc.analysis.distances import nearest_distances
-from aiida_slhmc.provenance.progress import label_counts
+from aiida_slhmc.provenance.label_cost import label_counts
 
 from .tables import diagnostics_rows
 

@@ -75,7 +75,7 @@ def in_another_profile(tmp_path, lines):
             "from tests.workflows.test_labels import builder",
             "from aiida_slhmc.engine.runner import run_foreground",
             "from aiida_slhmc.provenance.audit import audit",
-            "from aiida_slhmc.provenance.progress import label_counts",
+            "from aiida_slhmc.provenance.label_cost import label_counts",
             "run = run_foreground(builder(SPRING))",
             "assert run.is_finished_ok, run.exit_message",
             "report = audit(run)",

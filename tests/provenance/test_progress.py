@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from aiida.manage import get_manager
+from aiida.orm.entities import EntityTypes
 
 from aiida_slhmc.analysis.chains import diagnose
 from aiida_slhmc.analysis.doubts import warnings_of
@@ -81,6 +83,20 @@ def test_live_numbers_are_those_of_the_diagnostics(aiida_profile, chain):
     assert status.implied_model_error is None
     assert status.warnings == warnings_of(report | {"observables": {"energy": energy}})
     assert status.warnings
+
+
+def test_decisions_come_in_the_order_of_time_whatever_numbers_an_import_gave_them(aiida_profile):
+    root = planted_run(independence_chain(6, 1, sigma=KT, seed=4))
+    before = run_decisions(root)
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": root.pk}, tag="root")
+    query.append(orm.WorkChainNode, with_incoming="root", tag="chain")
+    query.append(orm.CalcFunctionNode, with_incoming="chain", tag="decide")
+    query.append(orm.Dict, with_incoming="decide", project=["id", "ctime"])
+    numbers, times = zip(*sorted(query.all()), strict=True)
+    rows = [{"id": number, "ctime": time} for number, time in zip(numbers, reversed(times), strict=True)]
+    get_manager().get_profile_storage().bulk_update(EntityTypes.NODE, rows)
+    assert len(before) == 6
+    assert [row["cycle"] for row in run_decisions(root)] == [row["cycle"] for row in reversed(before)]
 
 
 def test_a_run_without_a_budget_and_chains_of_any_workchain(aiida_profile):

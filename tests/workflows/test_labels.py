@@ -8,7 +8,8 @@ from aiida import orm
 from aiida_slhmc.cli.progress import fields
 from aiida_slhmc.engine.runner import run_foreground
 from aiida_slhmc.provenance.audit import audit
-from aiida_slhmc.provenance.progress import label_counts, run_status
+from aiida_slhmc.provenance.label_cost import label_counts
+from aiida_slhmc.provenance.progress import run_status
 from aiida_slhmc.worker import label as labelling
 from aiida_slhmc.workflows.production import ProductionWorkChain
 from aiida_slhmc.workflows.rounds import NaiveWorkChain, PeriodicWorkChain

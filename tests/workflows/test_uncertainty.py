@@ -11,7 +11,7 @@ from aiida_slhmc.cli.uncertainty import try_uncertainties
 from aiida_slhmc.data.frames import REQUIRED
 from aiida_slhmc.engine.runner import run_foreground
 from aiida_slhmc.provenance.audit import audit
-from aiida_slhmc.provenance.progress import label_counts
+from aiida_slhmc.provenance.label_cost import label_counts
 from aiida_slhmc.report.uncertainty import uncertainty_report
 from aiida_slhmc.workflows.protocol import finetune_settings, uncertainty_inputs
 from aiida_slhmc.workflows.rounds import NaiveWorkChain, PeriodicWorkChain
