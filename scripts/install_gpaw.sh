@@ -88,7 +88,8 @@ GPAW_CONFIG="$work/siteconfig.py" PIP_CONSTRAINT="$work/before.txt" "$python" -m
 
 keep >"$work/after.txt" || true
 # A package that was not there may have come; one that was must be as it was.
-[ -z "$(comm -23 <(sort "$work/before.txt") <(sort "$work/after.txt") | tee /dev/stderr)" ] || fail "the installation changed versions of other packages (above)."
+changed=$(comm -23 <(sort "$work/before.txt") <(sort "$work/after.txt"))
+[ -z "$changed" ] || fail "the installation changed versions of other packages:" $changed
 "$python" -m pip check --disable-pip-version-check || fail "the environment is inconsistent (above)."
 works || fail "GPAW is installed but does not compute; run '$python -m gpaw info' to see why."
 echo "install_gpaw: GPAW $version works in $python."
