@@ -40,13 +40,13 @@ test: $(VENV)/.dev  ## set up, then pass the tests
 	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-statistics: $(VENV)/.dev  ## exactness of the sampling: fixed seeds, a table of z-scores
-	$(BIN)/python -m pytest -m statistics
+	$(PARALLEL) $(BIN)/python -m pytest -m statistics -n auto --dist loadfile
 
 test-slow: $(VENV)/.dev  ## minutes rather than seconds
 	$(PARALLEL) $(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
 test-dft: $(VENV)/.dft  ## real DFT (GPAW) and engines in other environments (SevenNet)
-	SLHMC_SEVENNET='$(SEVENNET)' $(BIN)/python -m pytest -m dft
+	$(PARALLEL) SLHMC_SEVENNET='$(SEVENNET)' $(BIN)/python -m pytest -m dft -n auto --dist loadfile
 
 test-all: test test-statistics test-slow test-dft
 

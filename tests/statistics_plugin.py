@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import pytest
 ROOT_SEED = 20260718
 #: Bound with fresh seeds: such runs are repeated for as long as the project lives.
 FRESH_BOUND = 5.0
+#: Name of a comparison among the properties of a test.
+PROPERTY = "zscore"
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,21 @@ class Row:
 class ZScores:
     """Record z-scores and hold them against their bounds.
 
-    :param rows: where they are recorded.
+    :param properties: of the test: where they are recorded. They come with its report, from other processes too.
     :param fresh: whether the seeds are new.
     """
 
-    def __init__(self, rows: list[Row], fresh: bool):
-        self.rows = rows
+    def __init__(self, properties: list[tuple[str, object]], fresh: bool):
+        self.properties = properties
         self.fresh = fresh
+
+    def _record(self, row: Row) -> None:
+        self.properties.append((PROPERTY, astuple(row)))
 
     def __call__(self, name: str, value: float, exact: float, se: float, bound: float = 4.0) -> float:
         """Assert that a value agrees with the exact one."""
         row = Row(name, float(value), float(exact), float(se), max(bound, FRESH_BOUND) if self.fresh else bound, False)
-        self.rows.append(row)
+        self._record(row)
         assert row.error > 0
         assert abs(row.z) < row.bound, row.line()
         return row.z
@@ -63,12 +69,11 @@ class ZScores:
         """Assert that the means of independent chains *miss* the value: the kernel is wrong on purpose."""
         error = means.std(ddof=1) / np.sqrt(len(means))
         row = Row(name, float(means.mean()), float(exact), float(error), bound, True)
-        self.rows.append(row)
+        self._record(row)
         assert abs(row.z) > row.bound, row.line()
         return row.z
 
 
-ROWS = pytest.StashKey[list[Row]]()
 ROOT = pytest.StashKey[int]()
 
 
@@ -84,15 +89,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = []
-    fresh = config.getoption("--fresh-seeds")
-    config.stash[ROOT] = secrets.randbits(31) if fresh else config.getoption("--root-seed")
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[ROOT] = worker["root_seed"]
+    else:
+        fresh = config.getoption("--fresh-seeds")
+        config.stash[ROOT] = secrets.randbits(31) if fresh else config.getoption("--root-seed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give every process of tests the same root seed."""
+    node.workerinput["root_seed"] = node.config.stash[ROOT]
 
 
 @pytest.fixture
-def zscore(pytestconfig: pytest.Config) -> ZScores:
+def zscore(request: pytest.FixtureRequest) -> ZScores:
     """Record and assert z-scores."""
-    return ZScores(pytestconfig.stash[ROWS], pytestconfig.getoption("--fresh-seeds"))
+    return ZScores(request.node.user_properties, request.config.getoption("--fresh-seeds"))
 
 
 @pytest.fixture
@@ -102,7 +116,10 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash[ROWS]
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    calls = sorted((one for one in reports if getattr(one, "when", None) == "call"), key=lambda one: one.nodeid)
+    properties = [pair for report in calls for pair in report.user_properties]
+    rows = [Row(*value) for name, value in properties if name == PROPERTY]
     if not rows:
         return
     write: Callable[[str], None] = terminalreporter.write_line
