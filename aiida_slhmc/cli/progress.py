@@ -216,7 +216,7 @@ def render(status: RunStatus) -> Table:
     for message in status.warnings:
         table.add_row(f"[yellow]warning[/yellow] {escape(message)}")
     for message in status.paused:
-        table.add_row(f"[red]paused[/red] {message}")
+        table.add_row(f"[red]paused[/red] {escape(message)}")
     return table
 
 

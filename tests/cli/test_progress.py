@@ -45,8 +45,10 @@ def test_what_is_not_known_is_left_out(changes, name, text):
 
 def test_the_table_shows_warnings_as_they_are():
     console = Console(file=io.StringIO(), width=160)
-    console.print(render(STATUS))
+    paused = "label 3: [Errno 28] No space left on [/scratch]. Mend the cause and resume: it is tried again."
+    console.print(render(replace(STATUS, paused=[paused])))
     text = console.file.getvalue()
+    assert paused in text
     # Square brackets are markup to the library: they must survive.
     assert "Go on [cycles]." in text
     assert "[0.65, 0.75]" in text

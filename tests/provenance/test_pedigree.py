@@ -1,9 +1,7 @@
 """Where a model comes from: true to the run that made it, and told within a second or two."""
 
 import json
-import re
 import time
-import xml.etree.ElementTree as ElementTree
 
 import pytest
 from aiida import orm
@@ -14,18 +12,11 @@ from aiida_slhmc.calculations.import_labels import import_labels
 from aiida_slhmc.data import DatasetData, FramesData, MaceModelData
 from aiida_slhmc.data.label_files import format_frame
 from aiida_slhmc.numerics.randomness import Purpose, generator
-from aiida_slhmc.provenance import drawing
-from aiida_slhmc.provenance.card import model_card, summary
 from aiida_slhmc.provenance.pedigree import pedigree
 from aiida_slhmc.provenance.progress import run_status
 from aiida_slhmc.targets.level import level_hash
 from tests.fixtures import RIGHT, einstein
 from tests.provenance.synthetic import long_run
-
-
-@pytest.fixture(scope="module")
-def found(trained_run):
-    return pedigree(trained_run.outputs.model)
 
 
 def test_the_lineage_goes_back_to_the_foundation(trained_run, found):
@@ -85,35 +76,6 @@ def test_cost_and_versions(trained_run, found):
     assert set(found.versions["packages"]) == {"torch", "mace", "e3nn"}
     assert found.versions["engines"] == {"einstein": [made["plugin"]]}
     assert json.loads(json.dumps(found.as_dict()))["model"]["uuid"] == trained_run.outputs.model.uuid
-
-
-def test_card_and_summary_hold_every_hash(trained_run, found):
-    card = model_card(found, licence="CC-BY-4.0")
-    for one in found.generations:
-        assert one.state_sha256 in card
-        assert one.file_sha256 in card
-    assert level_hash(einstein(RIGHT)) in card
-    assert "| licence | CC-BY-4.0 |" in card
-    assert "spring_constant: 5.0" in card
-    text = "\n".join(summary(found))
-    assert all(one.state_sha256[:12] in text for one in found.generations)
-    assert "5 distinct labels: 5 computed by these runs, 0 reused from others, 0 imported; 5 calls" in text
-
-
-def test_pictures_hold_every_generation(found):
-    picture = ElementTree.fromstring(drawing.svg(found))
-    text = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
-    graph = drawing.dot(found)
-    for number, one in enumerate(found.generations):
-        assert f"weights {one.state_sha256[:12]}" in text
-        assert f'model_{number} [label="' in graph
-    assert re.findall(r"(model_\d) -> (model_\d)", graph) == [("model_0", "model_1"), ("model_1", "model_2")]
-    # Nothing sticks out of the picture.
-    width, height = float(picture.get("width")), float(picture.get("height"))
-    for box in picture.iter("{http://www.w3.org/2000/svg}rect"):
-        if box.get("x"):
-            assert float(box.get("x")) + float(box.get("width")) <= width
-            assert float(box.get("y")) + float(box.get("height")) <= height
 
 
 def test_labels_of_another_run_and_of_a_file_are_told_apart(trained_run, tmp_path):

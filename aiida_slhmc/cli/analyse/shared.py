@@ -172,11 +172,12 @@ def show(report: Report, output: Path | None, as_json: bool) -> None:
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for line in report.lines:
         table.add_row(*line)
-    console = Console()
+    # Names of files may hold brackets, which are no markup.
+    console = Console(markup=False, highlight=False)
     # What is piped into a file is not folded at the width of a terminal that is not there.
-    console = console if console.is_terminal else Console(width=160)
+    console = console if console.is_terminal else Console(width=160, markup=False, highlight=False)
     console.print(table)
     for note in report.notes:
-        console.print(f"Note: {note}.", markup=False, highlight=False)
+        console.print(f"Note: {note}.")
     if output is not None:
-        console.print(f"{len(written)} files in {output.resolve()}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{len(written)} files in {output.resolve()}", soft_wrap=True)
