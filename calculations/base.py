@@ -6,6 +6,7 @@ import importlib
 import math
 import shutil
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,9 +180,9 @@ class WorkerCalculation(CalcJob):
         spec.inputs["metadata"]["options"]["withmpi"].default = False
         define_failures(spec)
 
+    @abstractmethod
     def payload(self) -> Payload:
         """Return the payload of the task, with file names relative to the job's folder."""
-        raise NotImplementedError
 
     def extra_retrieve(self) -> list[Any]:
         """Return further files to retrieve."""
@@ -236,13 +237,13 @@ class WorkerCalculation(CalcJob):
 class WorkerParser(Parser):
     """Read ``output.json`` and hand the result to the step's ``outputs`` function."""
 
+    @abstractmethod
     def results(self, result: Payload, folder: Path) -> dict[str, Any]:
         """Turn the task's result into output nodes.
 
         :param result: what the task returned.
         :param folder: where the retrieved files lie.
         """
-        raise NotImplementedError
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
         """Parse the retrieved files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from aiida import orm
@@ -56,9 +57,9 @@ class Blocks(Judging):
         return [chain_name(index) for index in range(self.inputs.budget.get_dict()["chains"])]  # type: ignore[attr-defined]
 
     @property
+    @abstractmethod
     def production(self) -> bool:
         """Return whether the current block is one of production."""
-        raise NotImplementedError
 
     # Running ----------------------------------------------------------------------------------------------------------
 

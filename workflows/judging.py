@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from aiida import orm
@@ -14,7 +15,7 @@ from aiida_slhmc.data import MaceModelData
 from .steps import Steps, dispatch, failed
 
 
-class Judging(Steps):
+class Judging(Steps, ABC):
     """Give a WorkChain the judgement of its models on labels that they have not seen.
 
     The context holds ``block``, ``model``, ``chunk`` and ``errors``.
@@ -29,9 +30,9 @@ class Judging(Steps):
         spec.exit_code(453, "ERROR_PREDICTION_FAILED", message="the prediction on block {block} failed: {message}")
 
     @property
+    @abstractmethod
     def foundation(self) -> orm.Data:
         """Return the model that the current one is compared with."""
-        raise NotImplementedError
 
     def _label(self, step: str) -> str:
         return f"block_{self.ctx.block:03d}_{step}"  # type: ignore[attr-defined]

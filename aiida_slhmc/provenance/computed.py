@@ -30,7 +30,7 @@ from .steps import step_of
 
 #: How a sample is analysed that no comparison has planned.
 SETTINGS: dict[str, Any] = {
-    "pair": None, "cutoff": None, "windows": None, "shell": None, "multiples": (1.0, 1.0, 1.0), "rdf_range": 6.0,
+    "pair": None, "cutoff": None, "windows": None, "shell": None, "multiples": [1.0, 1.0, 1.0], "rdf_range": 6.0,
 }  # fmt: skip
 #: Bootstrap of a sample's errors.
 SEED, RESAMPLES = 0, 100
@@ -39,6 +39,11 @@ FRAMES = 150
 #: Arrays of a structure.
 GEOMETRY = ("numbers", "positions", "cells", "pbc")
 EXTEND = {"process_type": {"like": "%slhmc.extend"}}
+
+
+def settings() -> dict[str, Any]:
+    """Return what decides the numbers beside the nodes: every report records it."""
+    return {**SETTINGS, "seed": SEED, "resamples": RESAMPLES, "frames": FRAMES}
 
 
 class NotComputable(LookupError):

@@ -4,6 +4,8 @@ A report carries a JSON object, as a file ``report.json`` or in its HTML page as
 id="slhmc-numbers">``::
 
     {"format": "aiida-slhmc-numbers/1",
+     "version": "0.1.0",
+     "computed_with": {"seed": 0, "resamples": 100, ...},
      "runs": [uuid, ...],
      "numbers": [{"name": "force RMSE, block 2", "value": 41.3, "unit": "meV/Å", "node": uuid,
                   "at": "blocks.2.errors.force_rmse", "factor": 1000.0}, ...]}
@@ -30,7 +32,9 @@ import numpy as np
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
-from .computed import COMPUTED, compute
+from aiida_slhmc import __version__
+
+from .computed import COMPUTED, compute, settings
 from .findings import Finding
 from .graph import closure
 
@@ -80,6 +84,8 @@ def numbers_json(runs: Iterable[orm.ProcessNode], numbers: Iterable[ReportNumber
     """
     content = {
         "format": FORMAT,
+        "version": __version__,
+        "computed_with": settings(),
         "runs": [run.uuid for run in runs],
         "numbers": [asdict(number) for number in numbers],
     }
@@ -185,6 +191,10 @@ def check_report(path: Path) -> list[Finding]:
         path = path / PAGE
     content = read_numbers(path)
     found = _shown_faults(path, content) if path.suffix.lower() in HTML else []
+    theirs = content.get("computed_with", settings())
+    if theirs != settings():
+        other = f"the report's numbers were computed with {theirs}, which {__version__} of aiida-slhmc does not do."
+        found.append(Finding("report", 0, "", other))
     known: dict[str, orm.Node] = {}
     for uuid in content.get("runs", []):
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from .port import Target
 
 
-class ProcessTarget(Target):
+class ProcessTarget(Target, ABC):
     """Describe an engine that has an AiiDA plugin of its own.
 
     ``LabelWorkChain`` submits what :meth:`builder` returns and hands what :meth:`reading` picks from it to a
@@ -37,6 +38,7 @@ class ProcessTarget(Target):
                 f"a code for {self.plugin}: give one as target_code."
             )
 
+    @abstractmethod
     def builder(self, inputs: Mapping[str, Any], previous: Sequence[Any] = ()) -> Any:
         """Return the builder of the process that labels.
 
@@ -47,8 +49,8 @@ class ProcessTarget(Target):
         :param previous: terminated nodes of the attempts before, in order.
         :raises ValueError: with one sentence, if it cannot be made.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def reading(self, process: Any) -> tuple[Callable[..., Any], dict[str, Any] | None]:
         """Return the calcfunction that makes the label, and the nodes it takes besides ``structure`` and ``level``.
 
@@ -57,7 +59,6 @@ class ProcessTarget(Target):
         :param process: the terminated node of the process that labels.
         :returns: the function; and the nodes by name, None if the process left nothing to read.
         """
-        raise NotImplementedError
 
     def restart_from(self, label: Any) -> Any:
         """Return the folder that the next label may start from; None where there is none.

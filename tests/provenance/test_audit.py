@@ -1,16 +1,19 @@
 """The audit passes on a whole graph and finds each planted fault."""
 
+import json
 import time
 
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_slhmc import __version__
 from aiida_slhmc.calculations.dataset import extend
 from aiida_slhmc.calculations.label import label_local
 from aiida_slhmc.data import DatasetData, FramesData
 from aiida_slhmc.data.labels import make_label
 from aiida_slhmc.engine.runner import run_foreground
+from aiida_slhmc.provenance import computed
 from aiida_slhmc.provenance.audit import audit
 from aiida_slhmc.provenance.numbers import ReportNumber, check_report, numbers_json
 from tests.fixtures import analytic_builder, einstein, rutile
@@ -236,6 +239,18 @@ def test_every_number_of_a_report_is_traced(analytic_run, tmp_path):
     path.write_text(text)
     page.write_text(f'<html><script type="application/json" id="slhmc-numbers">{text}</script></html>')
     assert check_report(path) == check_report(page) == []
+
+
+def test_what_decides_computed_numbers_is_recorded_and_held_against_this_version(analytic_run, tmp_path, monkeypatch):
+    path = tmp_path / "report.json"
+    path.write_text(numbers_json([analytic_run], report_of(analytic_run)))
+    content = json.loads(path.read_text())
+    assert content["version"] == __version__
+    assert content["computed_with"].items() >= {"seed": 0, "resamples": 100, "frames": 150, "rdf_range": 6.0}.items()
+    monkeypatch.setattr(computed, "RESAMPLES", 50)
+    [finding] = check_report(path)
+    assert finding.kind == "report"
+    assert "'resamples': 100" in finding.message
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,7 @@ def test_the_closure_has_all_that_was_called_and_made_and_what_that_came_from(an
     for process in processes:
         links = process.base.links
         made |= {node.pk for node in links.get_outgoing(link_type=made_by).all_nodes()}
-        given |= {
-            node.pk for node in links.get_incoming(link_type=(LinkType.INPUT_CALC, LinkType.INPUT_WORK)).all_nodes()
-        }
+        given |= {node.pk for node in links.get_incoming(link_type=given_to).all_nodes()}
     assert called | made == set(descendants(analytic_run))
     assert set(graph.nodes) == called | made | given
 

@@ -58,6 +58,7 @@ class CalculatorPotential:
             energy = float(atoms.get_potential_energy(force_consistent=smeared))
             forces = np.array(atoms.get_forces(), dtype=np.float64)
             stress = np.array(atoms.get_stress(voigt=False), dtype=np.float64) if self.stress else None
+        # What ASE's calculators raise for a property, and some for an element, that they do not know.
         except NotImplementedError as error:
             raise TaskError(
                 "bad_input", f"the calculator {type(self.calc).__name__} cannot do this: {error}"
