@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from inspect import isabstract
 
 from .port import Target
 
@@ -19,12 +20,18 @@ def get_target(engine: str) -> Target:
     """Return the target of an engine.
 
     :param engine: its name.
-    :raises ValueError: if there is none, naming those there are; or if it is no target.
+    :raises ValueError: if there is none, naming those there are; or if it is no target, or an unfinished one.
     """
     for point in entry_points(group=GROUP):
         if point.name == engine:
             try:
-                target = point.load()()
+                kind = point.load()
+                if isabstract(kind):
+                    lacking = ", ".join(sorted(kind.__abstractmethods__))
+                    raise ValueError(
+                        f"the engine '{engine}' ({point.value}) lacks the methods {lacking}."
+                    )
+                target = kind()
             except ImportError as error:
                 raise ValueError(f"the engine '{engine}' ({point.value}) cannot be imported: {error}.") from error
             if not isinstance(target, Target):

@@ -280,6 +280,12 @@ def test_a_process_is_labelled_as_the_caller_says(monkeypatch):
     class Elsewhere(ProcessTarget, Planted):
         """Labelled by another plugin."""
 
+        def builder(self, inputs, previous=()):
+            raise AssertionError("the caller labels")
+
+        def reading(self, process):
+            raise AssertionError("the caller labels")
+
     plant(monkeypatch, Defect())
     monkeypatch.setitem(globals(), "Planted", Elsewhere)
     with pytest.raises(ContractError, match="labelled by a process: say how with 'label'"):

@@ -9,6 +9,7 @@ import pytest
 from aiida_slhmc.targets import registry
 from aiida_slhmc.targets.level import normalise
 from aiida_slhmc.targets.port import Target
+from aiida_slhmc.targets.process import ProcessTarget
 from aiida_slhmc.targets.registry import engines, get_target
 
 
@@ -56,6 +57,21 @@ def test_a_third_party_that_cannot_be_imported(monkeypatch):
 def test_what_is_no_target_is_refused(monkeypatch):
     install(monkeypatch, "builtins:dict")
     with pytest.raises(ValueError, match=r"is no aiida_slhmc\.targets\.port\.Target"):
+        get_target("foreign")
+
+
+class Unfinished(ProcessTarget):
+    """Of another plugin's processes, of which it does not say which."""
+
+    name = "foreign"
+
+    def builder(self, inputs, previous=()):
+        return None
+
+
+def test_an_unfinished_target_says_what_it_lacks(monkeypatch):
+    install(monkeypatch, f"{__name__}:Unfinished")
+    with pytest.raises(ValueError, match=r"'foreign' .* lacks the methods reading\."):
         get_target("foreign")
 
 
