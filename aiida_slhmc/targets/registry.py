@@ -28,9 +28,7 @@ def get_target(engine: str) -> Target:
                 kind = point.load()
                 if isabstract(kind):
                     lacking = ", ".join(sorted(kind.__abstractmethods__))
-                    raise ValueError(
-                        f"the engine '{engine}' ({point.value}) lacks the methods {lacking}."
-                    )
+                    raise ValueError(f"the engine '{engine}' ({point.value}) lacks the methods {lacking}.")
                 target = kind()
             except ImportError as error:
                 raise ValueError(f"the engine '{engine}' ({point.value}) cannot be imported: {error}.") from error
